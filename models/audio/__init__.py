@@ -1,0 +1,4 @@
+"""Speech models: sound in, one feature per video frame out.
+
+Never: open media files here; sound arrives as samples.
+"""

@@ -1,0 +1,179 @@
+"""Settings of the server: the only reader of the environment beside gunicorn.conf.py.
+
+What it is: one frozen object with every setting, its default, its unit and its bounds. What it is
+not: a place for logic. Environment names are the field names in capitals. docs/settings.md lists
+them all, and a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogFormat(StrEnum):
+    """How log lines look: for people or for collectors."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class SettingsError(ValueError):
+    """A setting has a value that is not allowed; the message names it, its value and what is
+    allowed.
+    """
+
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Every setting. Frozen: a change needs a new process."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Where the server listens
+    host: str = Field("127.0.0.1", description="Address of the main listener; 0.0.0.0 opens it.")
+    port: int = Field(8383, ge=0, le=65535, description="Port of the main listener.")
+    ops_host: str = Field("127.0.0.1", description="Address of the probe and metrics listener.")
+    ops_port: int = Field(8384, ge=0, le=65535, description="Its port; 0 switches it off.")
+    api_key: str | None = Field(
+        None, min_length=8, description="When set, every route but the probes asks for it."
+    )
+
+    # Where things lie
+    data_dir: Path = Field(Path("data"), description="Folder of uploads, jobs, results, cache.")
+    weights_dir: Path = Field(Path("weights"), description="Folder of the user's model files.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL; default SQLite in DATA_DIR/mouthpiece.db."
+    )
+
+    # Logs
+    log_format: LogFormat = Field(LogFormat.CONSOLE, description="console or json.")
+    log_level: str = Field(
+        "info",
+        validation_alias=AliasChoices("LOG_LEVEL", "GUNICORN_LOG_LEVEL"),
+        description="debug, info, warning, error. GUNICORN_LOG_LEVEL is the old name.",
+    )
+
+    # Device and the worker's life
+    require_gpu: bool = Field(False, description="Refuse to become ready on a CPU.")
+    device: str = Field(
+        "auto", pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda (cuda implies a GPU)."
+    )
+    device_slots: str | None = Field(
+        None,
+        description="Comma-separated GPU ids that workers may take, one each; default: all seen.",
+    )
+    boot_timeout_s: Seconds = Field(300, description="A worker not ready by then is ended.")
+    lease_timeout_s: Seconds = Field(
+        120, description="How long a new worker waits for the device of the old one."
+    )
+    graceful_timeout_s: Seconds = Field(
+        30,
+        validation_alias=AliasChoices("GRACEFUL_TIMEOUT_S", "GUNICORN_GRACEFUL_TIMEOUT"),
+        description="Time for requests and jobs to wind down. GUNICORN_GRACEFUL_TIMEOUT too.",
+    )
+    gunicorn_max_memory: int = Field(
+        0, ge=0, description="MiB of RSS at which the worker is recycled, drained; 0 = never."
+    )
+    gunicorn_max_jobs: int = Field(
+        0, ge=0, description="Finished jobs after which the worker is recycled; 0 = never."
+    )
+
+    # Gunicorn (the names of the old guides)
+    gunicorn_workers: Positive = Field(1, description="Workers: one per device slot.")
+    gunicorn_threads: Positive = Field(8, description="Request threads of a worker.")
+    gunicorn_worker_class: str = Field("gthread", description="gthread or gevent.")
+    gunicorn_timeout: Positive = Field(
+        120, description="Seconds a worker may hold the GIL before it is killed."
+    )
+    gunicorn_keepalive: int = Field(5, ge=0, description="Seconds an idle connection is kept.")
+    gunicorn_max_requests: int = Field(0, ge=0, description="Must stay 0; use the two above.")
+    gunicorn_preload: bool = Field(
+        False,
+        validation_alias=AliasChoices("GUNICORN_PRELOAD", "GUNICORN_PRELOAD_APP"),
+        description="Must stay false: CUDA does not survive a fork.",
+    )
+    gunicorn_backlog: Positive = Field(256, description="Connections that may wait to be accepted.")
+
+    # Limits of what is accepted
+    max_upload_bytes: Positive = Field(2 * 1024**3, description="Largest request body.")
+    max_video_s: Seconds = Field(1800, description="Longest source video.")
+    max_audio_s: Seconds = Field(1800, description="Longest recording.")
+    max_pixels: Positive = Field(4096 * 2304, description="Largest picture, width times height.")
+    max_fps: Seconds = Field(120, description="Highest frame rate of a source video.")
+    max_queued_jobs: Positive = Field(100, description="Queue length before 429.")
+    max_event_streams: Positive = Field(4, description="Open SSE streams before 429.")
+    min_free_disk_bytes: int = Field(
+        256 * 1024**2, ge=0, description="Free space below which new jobs get 507."
+    )
+
+    # Jobs
+    max_concurrent_jobs: Positive = Field(2, description="Jobs one worker works on at once.")
+    keep_results_h: Seconds = Field(168, description="Hours a finished job and its files are kept.")
+    job_lease_s: Seconds = Field(30, description="A claim without a heartbeat ends after this.")
+    job_stall_s: Seconds = Field(300, description="A job without any progress is retried.")
+    max_job_crashes: Positive = Field(
+        3, description="Worker deaths without progress before a job fails for good."
+    )
+
+    # The pipeline
+    lipsync_model: str = Field("viseme", description="Lip-sync backend for new jobs.")
+    face_detector: str = Field("haar", description="Face detector.")
+    batch_size_per_gpu: Positive = Field(16, description="Frames per lip-sync batch.")
+    detect_every: Positive = Field(5, description="Face detection runs on every k-th frame.")
+    segment_s: Seconds = Field(2.0, description="Length of a result segment.")
+    x264_preset: str = Field("veryfast", description="libx264 preset.")
+    x264_crf: int = Field(20, ge=0, le=51, description="libx264 constant rate factor.")
+    encoder_threads: int = Field(0, ge=0, description="Encoder threads; 0 = as many as cores.")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        value = value.lower()
+        if value not in ("debug", "info", "warning", "error"):
+            raise ValueError("must be debug, info, warning or error")
+        return value
+
+    @field_validator("data_dir", "weights_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @cached_property
+    def database(self) -> str:
+        """SQLAlchemy URL of the job store."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'mouthpiece.db'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment once.
+
+    Raises:
+        SettingsError: a value is not allowed.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = [
+        f"{'.'.join(str(part) for part in item['loc']).upper()}={item['input']!r}: {item['msg']}"
+        for item in error.errors()
+    ]
+    return "settings refused:\n  " + "\n  ".join(lines)
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """A copy of this process's environment with changes, for starting another program."""
+    return {**os.environ, **changes}

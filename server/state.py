@@ -1,0 +1,58 @@
+"""What one worker says of itself: phase, device, models. Written by the lifecycle, read by HTTP and
+metrics.
+
+What it is not: the thing that changes phases (server/lifecycle.py) or formats answers
+(server/http).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """Where a worker is in its life. Only READY takes jobs."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """The device in use. `kind` is "cpu" or "cuda"; memory in bytes, None on a CPU."""
+
+    kind: str = "cpu"
+    name: str = "cpu"
+    slot: int = 0
+    cuda_visible_devices: str | None = None
+    onnx_providers: tuple[str, ...] = ()
+    gpu_count: int = 0
+    memory_allocated_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    why: str = ""
+
+
+@dataclass
+class WorkerState:
+    """Shared between the lifecycle, HTTP and metrics. Single fields are replaced whole, so reads
+    need no lock.
+    """
+
+    phase: Phase = Phase.LOADING
+    reason: str = ""
+    device: DeviceReport = field(default_factory=DeviceReport)
+    models: dict[str, str] = field(default_factory=dict)
+    started_at: float = field(default_factory=time.time)
+    pid: int = field(default_factory=os.getpid)
+    draining: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def ready(self) -> bool:
+        """Whether new work is taken."""
+        return self.phase is Phase.READY

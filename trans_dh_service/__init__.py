@@ -1,0 +1,4 @@
+"""Digital human: files in, file out.
+
+Never: import server or know about HTTP, rows or users here.
+"""
