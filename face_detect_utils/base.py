@@ -37,7 +37,7 @@ class Face:
 
 
 class FaceDetector(ABC):
-    """Finds faces. Safe to call from one thread at a time; make one per job thread with `clone()`."""
+    """Finds faces. One thread at a time; `clone()` makes one for another."""
 
     name: str
 
