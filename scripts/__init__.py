@@ -1,0 +1,4 @@
+"""Scripts that people and CI run.
+
+Never: hold what the server needs at run time.
+"""

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The whole suite: set-up, gates, tests with branch coverage. Arguments go to pytest (then without
+# the gates and the coverage bound): scripts/test.sh tests/unit -k lane
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup.sh --dev
+
+# Programs that some tests drive. Without the right to install them those tests skip, saying why.
+packages=(ffmpeg espeak-ng gcc libc6-dev)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root=""
+  [ "$(id -u)" = 0 ] || as_root="sudo -n"
+  if $as_root true 2>/dev/null; then
+    echo "test: installing ${missing[*]}"
+    $as_root apt-get update -q >/dev/null || true
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -q "${missing[@]}" >/dev/null ||
+      echo "test: could not install ${missing[*]}; some tests will skip"
+  else
+    echo "test: not installed and no right to: ${missing[*]}; some tests will skip"
+  fi
+fi
+
+if [ $# -gt 0 ]; then
+  exec .venv/bin/python -m pytest "$@"
+fi
+scripts/check.sh
+.venv/bin/python -m coverage erase
+.venv/bin/python -m coverage run -m pytest
+.venv/bin/python -m coverage combine --quiet
+.venv/bin/python -m coverage report
