@@ -1,0 +1,120 @@
+"""The speech model "viseme-audio": 16 kHz speech to five mouth-shape numbers per video frame.
+
+What it is: log-mel frames through a small convolutional network (ONNX Runtime, CPU, one thread),
+read off at any frame times. What it is not: a recogniser of words; it needs no GPU. How the
+network was trained, how well it follows real lips, and where it fails: docs/models/viseme-audio.md.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from models.audio import logmel
+from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
+from models.sessions import open_session
+
+NAME = "viseme-audio"
+WEIGHTS = Path(__file__).resolve().parent.parent / "assets" / "viseme_audio.onnx"
+
+# The columns of a feature, each 0..1; all are 0 in silence (lips closed, at rest).
+SHAPES = ("opening", "width", "rounding", "teeth", "closure")
+
+# Frames of 10 ms that the network looks at before and after the one it answers for.
+LEFT_FRAMES = 52
+RIGHT_FRAMES = 16
+# How much missing sound at a window's end is taken for rounding and filled with zeros.
+SLACK_S = 0.002
+BLOCK_FRAMES = 6000
+
+
+class VisemeAudio(SpeechModel):
+    """Features [T, 5] float32 in 0..1: opening, width, rounding, teeth, closure.
+
+    opening: inner lips, 1 = widest speech opening; width: corners apart beyond rest; rounding:
+    corners in, lips forward; teeth: how much of the teeth shows; closure: lips pressed together.
+    """
+
+    name = NAME
+    before_s = 1.5
+    after_s = 0.2
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+
+    def features(
+        self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Features [T, 5]; see `SpeechModel.features`.
+
+        `start_s` is rounded to a whole sample, so equal numbers from two windows need starts on
+        the 16 kHz grid. Raises ValueError for a wrong shape or type, for values that are not
+        finite, times that fall, or samples that do not reach far enough.
+        """
+        self._check(samples, start_s, times_s)
+        if len(times_s) == 0:
+            return np.zeros((0, len(SHAPES)), np.float32)
+        first = math.floor(times_s[0] * logmel.FRAMES_PER_S)
+        last = math.ceil(times_s[-1] * logmel.FRAMES_PER_S)
+        shapes = self._shapes(samples, round(start_s * SAMPLE_RATE_HZ), first, last - first + 1)
+        return _sample(shapes, times_s * logmel.FRAMES_PER_S - first)
+
+    def _shapes(
+        self, samples: NDArray[np.float32], first_sample: int, first: int, frames: int
+    ) -> NDArray[np.float32]:
+        """The network's output [frames, 5] from frame `first`, in blocks of a minute."""
+        around = LEFT_FRAMES + RIGHT_FRAMES
+        blocks = []
+        for begin in range(0, frames, BLOCK_FRAMES):
+            count = min(BLOCK_FRAMES, frames - begin)
+            seen = logmel.channels(
+                samples, first_sample, first + begin - LEFT_FRAMES, count + around
+            )
+            fed = np.ascontiguousarray(seen.T[None])
+            blocks.append(self._session.run(None, {self._input: fed})[0][0].T)
+        return np.concatenate(blocks)
+
+    def _check(
+        self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
+    ) -> None:
+        if samples.ndim != 1 or samples.dtype != np.float32:
+            raise ValueError(
+                f"samples are {samples.dtype} {list(samples.shape)}; float32 [N] is needed"
+            )
+        if not np.isfinite(samples).all():
+            raise ValueError("samples hold NaN or infinity; finite values are needed")
+        if times_s.ndim != 1 or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
+            raise ValueError("times_s must be a rising row of finite seconds")
+        if len(times_s):
+            self._check_reach(start_s, start_s + len(samples) / SAMPLE_RATE_HZ, times_s)
+
+    def _check_reach(self, start_s: float, end_s: float, times_s: NDArray[np.float64]) -> None:
+        need_from, need_to = times_s[0] - self.before_s, times_s[-1] + self.after_s
+        if start_s > need_from + SLACK_S or end_s < need_to - SLACK_S:
+            raise ValueError(
+                f"samples reach from {start_s:.3f} s to {end_s:.3f} s; these times need "
+                f"{need_from:.3f} s to {need_to:.3f} s (pad the recording's ends with zeros)"
+            )
+
+
+def _sample(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows [n, 5] read at the fractional positions `at`, by straight lines between them."""
+    below = np.minimum(at.astype(np.int64), len(rows) - 1)
+    above = np.minimum(below + 1, len(rows) - 1)
+    part = (at - below).astype(np.float32)[:, None]
+    return np.asarray(rows[below] * (1 - part) + rows[above] * part, np.float32)
+
+
+def load(device: str, weights_dir: Path) -> VisemeAudio:
+    """Open the network that ships with the code.
+
+    It always runs on the CPU: it is 200 times faster than speech there, and the device is kept
+    for the lip-sync backend. `device` and `weights_dir` are taken for the registry's sake.
+    """
+    del device, weights_dir
+    return VisemeAudio(open_session(WEIGHTS, "cpu", threads=1))
