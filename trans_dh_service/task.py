@@ -95,7 +95,7 @@ class DubTools:
 
 
 class DubWatch(Protocol):
-    """What a dub tells while it works. Called from its threads; must be quick and must not raise."""
+    """What a dub tells while it works. Called from its threads; must be quick and not raise."""
 
     def stage(self, stage: Stage) -> None:
         """A stage began."""
