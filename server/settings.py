@@ -177,3 +177,13 @@ def _explain(error: ValidationError) -> str:
 def child_environment(**changes: str) -> dict[str, str]:
     """A copy of this process's environment with changes, for starting another program."""
     return {**os.environ, **changes}
+
+
+def visible_devices() -> str | None:
+    """CUDA_VISIBLE_DEVICES as it stands; None when it is not set."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def pin_device(device: str) -> None:
+    """Show CUDA only `device` ("" hides every GPU). Works only before anything touches CUDA."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = device

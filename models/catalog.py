@@ -1,0 +1,71 @@
+"""The catalogue: which models there are, their loaders, files and licences. Data only.
+
+What it is not: loading (registry.py) or fetching (scripts/download_models.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ModelKind(StrEnum):
+    """What a model is for."""
+
+    FACE = "face"
+    AUDIO = "audio"
+    LIPSYNC = "lipsync"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file of a model. `path` is relative to WEIGHTS_DIR; one that begins with "models/assets/"
+    ships with the code.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model. `loader` is "package.module:function", called as load(device, weights_dir);
+    `default` models work without any file of the user's.
+    """
+
+    name: str
+    kind: ModelKind
+    loader: str
+    files: tuple[ModelFile, ...] = ()
+    licence: str = ""
+    source: str = ""
+    default: bool = False
+
+
+ENTRIES: tuple[ModelEntry, ...] = (
+    ModelEntry(
+        name="haar",
+        kind=ModelKind.FACE,
+        loader="face_detect_utils.haar:load",
+        licence="Intel License Agreement for Open Source Computer Vision Library (BSD style)",
+        source="haarcascade_frontalface_alt2.xml inside opencv-python-headless 4.14",
+        default=True,
+    ),
+    ModelEntry(
+        name="viseme-audio",
+        kind=ModelKind.AUDIO,
+        loader="models.audio.viseme:load",
+        licence="the licence of this project",
+        source="trained by scripts/train_viseme.py",
+        default=True,
+    ),
+    ModelEntry(
+        name="viseme",
+        kind=ModelKind.LIPSYNC,
+        loader="models.lipsync.viseme:load",
+        licence="the licence of this project",
+        source="written for this project; no weights",
+        default=True,
+    ),
+)

@@ -1,0 +1,239 @@
+"""A worker's boot: lease, device, models, lane, job runner, in this order.
+
+What it is not: the phases around it (lifecycle.py). Runs in the boot thread, while requests are
+already answered; heavy modules are imported here and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import structlog
+
+from models.catalog import ENTRIES, ModelEntry
+from models.lane import BatchReport, Engine, Lane, Priority
+from models.lipsync.base import LipItem, LipPatch, LipSync
+from models.registry import ModelError, Registry
+from server import metrics
+from server.board import Outcome
+from server.device import BootError, needs_gpu, open_device
+from server.lease import Lease, LeaseError
+from server.master import Place
+from server.settings import Settings
+from server.state import DeviceReport, WorkerState
+from trans_dh_service.task import DubTools, Encoding, MediaLimits
+
+_log = structlog.get_logger("server.boot")
+
+
+class Runner(Protocol):
+    """What the lifecycle asks of the job runner (server/jobs/runner.py)."""
+
+    @property
+    def running(self) -> int:
+        """Jobs in work."""
+
+    @property
+    def finished(self) -> int:
+        """Jobs ended since the start."""
+
+    def start(self) -> None:
+        """Begin to take jobs."""
+
+    def drain(self, timeout_s: float) -> None:
+        """Take no more; give the running ones back at their next batch."""
+
+    def finish_and_stop(self, timeout_s: float) -> None:
+        """Take no more; let the running ones finish."""
+
+
+class Files(Protocol):
+    """What the boot asks of JobFiles (server/jobs/files.py)."""
+
+    @property
+    def run(self) -> Any:
+        """Folder of leases."""
+
+    @property
+    def cache(self) -> Any:
+        """Folder of what was learned about source videos."""
+
+
+class StoppedBootError(Exception):
+    """The worker was asked to end while it booted."""
+
+
+def _job_runner(**arguments: Any) -> Runner:
+    """The real runner; its import brings PyAV and OpenCV, too slow for the way to "loading"."""
+    from server.jobs.runner import JobRunner
+
+    runner: Runner = JobRunner(**arguments)
+    return runner
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a boot is made of; tests replace them."""
+
+    entries: Sequence[ModelEntry] = ENTRIES
+    runner: Callable[..., Runner] = _job_runner
+
+
+class LipSyncEngine:
+    """A lip-sync backend as an engine of the lane."""
+
+    priority = Priority.BATCH
+
+    def __init__(self, name: str, backend: LipSync, batch_size: int) -> None:
+        self.name = name
+        self.max_batch = min(backend.max_batch, batch_size)
+        self._backend = backend
+
+    def run(self, items: Sequence[LipItem]) -> Sequence[LipPatch]:
+        """One patch per item."""
+        return self._backend.render(items)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A booted worker's parts."""
+
+    lease: Lease
+    registry: Registry
+    lane: Lane
+    runner: Runner
+
+
+class Boot:
+    """One boot. `run` does it; `step` says where it is."""
+
+    def __init__(
+        self, settings: Settings, state: WorkerState, store: Any, files: Files, parts: Parts
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._store = store
+        self._files = files
+        self._parts = parts
+        self._on_dead: Callable[[str], None] = _log.critical
+        self._place: Place | None = None
+
+    def run(self, place: Place, on_dead: Callable[[str], None]) -> Workbench:
+        """Boot the worker; `on_dead` is told when the device is lost later on.
+
+        Raises:
+            BootError: with the reason and whether another try can help.
+            StoppedBootError: the worker drains.
+        """
+        self._place, self._on_dead = place, on_dead
+        with ExitStack() as undo:
+            lease = self._take_lease(place)
+            self._step("opening the device")
+            self._state.device = open_device(self._settings, place.slot)
+            _say_device(self._state.device)
+            registry = self._load_models()
+            self._step("starting the lane")
+            lane = Lane(self._engines(registry), on_batch=record_batch, on_dead=self._on_dead)
+            lane.start()
+            undo.callback(lane.stop)
+            runner = self._start_runner(registry, lane)
+            undo.pop_all()
+        return Workbench(lease, registry, lane, runner)
+
+    def _step(self, text: str) -> None:
+        if self._state.draining.is_set():
+            raise StoppedBootError
+        self._state.reason = text
+        if self._place is not None:
+            self._place.note.write(Outcome.BOOTING, text)
+        _log.info("boot", step=text)
+
+    def _take_lease(self, place: Place) -> Lease:
+        lease = Lease(self._files.run / f"device-{place.slot.name}.lock")
+        self._step(f"waiting for the lease on {place.slot.name}")
+        try:
+            lease.acquire(self._settings.lease_timeout_s, self._state.draining.is_set)
+        except LeaseError as error:
+            self._step("giving up the lease")
+            raise BootError(str(error), final=False) from error
+        except OSError as error:
+            raise BootError(f"no lease on the device: {error}", final=True) from error
+        return lease
+
+    def _load_models(self) -> Registry:
+        self._step("loading models")
+        settings = self._settings
+        registry = Registry(self._parts.entries)
+        self._state.models = registry.status()
+        registry.on_change = lambda: setattr(self._state, "models", registry.status())
+        self._load(registry, [settings.face_detector, settings.lipsync_model])
+        speech: str = registry.get(settings.lipsync_model).speech
+        self._load(registry, [speech])
+        return registry
+
+    def _load(self, registry: Registry, names: Sequence[str]) -> None:
+        device, weights = self._state.device.kind, self._settings.weights_dir
+        try:
+            registry.load_all(device, weights, names)
+        except ModelError as error:
+            asked = needs_gpu(self._settings)
+            if not error.on_device or device == "cpu":
+                raise BootError(str(error), final=error.final) from error
+            if asked:
+                raise BootError(f"{asked}: {error}", final=True) from error
+            _log.warning("models run on the CPU", why=str(error))
+            registry.load_all("cpu", weights, names)
+        self._state.device = replace(
+            self._state.device, onnx_providers=registry.providers or ("CPUExecutionProvider",)
+        )
+
+    def _engines(self, registry: Registry) -> list[Engine]:
+        name = self._settings.lipsync_model
+        return [LipSyncEngine(name, registry.get(name), self._settings.batch_size_per_gpu)]
+
+    def _start_runner(self, registry: Registry, lane: Lane) -> Runner:
+        self._step("starting the job runner")
+        runner = self._parts.runner(
+            settings=self._settings,
+            state=self._state,
+            store=self._store,
+            files=self._files,
+            tools=lambda model: self._tools(registry, lane, model),
+        )
+        runner.start()
+        return runner
+
+    def _tools(self, registry: Registry, lane: Lane, model: str) -> DubTools:
+        """What one job works with; each call is one caller of the lane."""
+        settings = self._settings
+        backend: LipSync = registry.get(model)
+        caller = object()
+        return DubTools(
+            detector=registry.get(settings.face_detector).clone(),
+            speech=registry.get(backend.speech),
+            lipsync=backend,
+            submit=lambda item: lane.submit(model, item, caller),
+            cache_dir=self._files.cache,
+            limits=MediaLimits(
+                settings.max_video_s, settings.max_audio_s, settings.max_pixels, settings.max_fps
+            ),
+            encoding=Encoding(settings.x264_preset, settings.x264_crf, settings.encoder_threads),
+        )
+
+
+def _say_device(report: DeviceReport) -> None:
+    _log.info("device", kind=report.kind, name=report.name, slot=report.slot, why=report.why)
+
+
+def record_batch(report: BatchReport) -> None:
+    """One batch of the lane into the metrics."""
+    name = report.engine
+    metrics.BATCH_SIZE.labels(name).observe(report.size)
+    metrics.BATCH_FILL.labels(name).observe(report.size / report.max_batch)
+    metrics.LANE_WAIT_SECONDS.labels(name).observe(report.waited_s)
+    metrics.LANE_BUSY_SECONDS.labels(name).inc(report.busy_s)
+    metrics.MIXED_BATCHES.labels(name).inc(report.mixed)
+    metrics.OOMS.labels(name).inc(report.ooms)
