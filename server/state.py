@@ -31,6 +31,7 @@ class DeviceReport:
     name: str = "cpu"
     slot: int = 0
     cuda_visible_devices: str | None = None
+    nvidia_visible_devices: str | None = None
     onnx_providers: tuple[str, ...] = ()
     gpu_count: int = 0
     memory_allocated_bytes: int | None = None

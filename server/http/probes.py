@@ -1,0 +1,145 @@
+"""Probes and status: is the process alive, is it ready, what does it run on.
+
+What it is not: a change of anything. The same routes answer on the main listener and, without a
+key, on the ops listener, where a full request pool cannot silence them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+import structlog
+from apiflask import APIBlueprint, APIFlask
+from flask import Flask, Response, current_app
+
+from server import metrics
+from server.http import errors
+from server.http.document import Responses, answers, media
+from server.http.service import Seats, Service, attach, service
+from server.http.shapes import ApiTest, GpuStatus, Health, Live, Ready, TorchMemory
+from server.jobs.database import StoreError
+from server.jobs.files import JobFiles
+from server.jobs.store import JobStore
+from server.settings import Settings
+from server.state import Phase, WorkerState
+
+log = structlog.get_logger(__name__)
+
+bp = APIBlueprint("probes", __name__, tag="Probes")
+metrics_bp = APIBlueprint("metrics", __name__, tag="Probes")
+status_bp = APIBlueprint("status", __name__, tag="Status")
+
+_GIB = 1024**3
+_DOWN: Responses = {503: {"description": "The worker cannot do its work; the body says why."}}
+
+
+@bp.get("/health")
+@bp.output(Health)
+@bp.doc(responses=_DOWN)
+def health() -> tuple[Health, int]:
+    """How the worker is: 200 while it lives and may work, 503 when it has failed."""
+    state = service().state
+    body = Health(
+        status=state.phase.value,
+        model_loaded=_loaded(state),
+        device=state.device.kind,
+        device_name=state.device.name,
+        reason=state.reason,
+        models=dict(state.models),
+        worker_pid=state.pid,
+        uptime_s=round(time.time() - state.started_at, 3),
+    )
+    return body, 503 if state.phase is Phase.FAILED else 200
+
+
+@bp.get("/v2/health/live")
+@bp.output(Live)
+def live() -> Live:
+    """The process answers."""
+    return Live(live=True)
+
+
+@bp.get("/v2/health/ready")
+@bp.output(Ready)
+@bp.doc(responses=_DOWN)
+def ready() -> tuple[Ready, int]:
+    """200 when new work is begun at once, 503 when it is not."""
+    state = service().state
+    body = Ready(ready=state.ready, status=state.phase.value, reason=state.reason)
+    return body, 200 if state.ready else 503
+
+
+@metrics_bp.get("/metrics")
+@metrics_bp.doc(responses=answers({200: media("Prometheus' text format.", "text/plain")}))
+def show_metrics() -> Response:
+    """Numbers for Prometheus."""
+    here = service()
+    try:
+        for state, count in here.store.counts().items():
+            metrics.JOBS.labels(state.value).set(count)
+    except StoreError as error:
+        log.warning("jobs_not_counted", error=str(error))
+    text, content_type = metrics.render()
+    return Response(text, content_type=content_type)
+
+
+@status_bp.get("/gpu/status")
+@status_bp.output(GpuStatus)
+def gpu_status() -> GpuStatus:
+    """The device, its libraries and memory."""
+    state = service().state
+    device = state.device
+    cuda = device.kind == "cuda"
+    return GpuStatus(
+        worker_pid=state.pid,
+        models_initialized=_loaded(state),
+        cuda_visible_devices=device.cuda_visible_devices,
+        nvidia_visible_devices=device.nvidia_visible_devices,
+        onnx_providers=list(device.onnx_providers),
+        onnx_cuda_available="CUDAExecutionProvider" in device.onnx_providers,
+        pytorch_cuda_available=cuda,
+        pytorch_gpu_count=device.gpu_count,
+        # One worker sees one device, so its number is always 0.
+        pytorch_current_device=0 if cuda else None,
+        pytorch_gpu_name=device.name if cuda else None,
+        pytorch_memory=_memory(state),
+        device=device.kind,
+        why=device.why,
+    )
+
+
+@status_bp.get("/api/test")
+@status_bp.output(ApiTest)
+def api_test() -> ApiTest:
+    """A sign that the API is reached, and what it offers."""
+    rules = sorted({rule.rule for rule in current_app.url_map.iter_rules()})
+    return ApiTest(message="Mouthpiece answers", phase=service().state.phase.value, endpoints=rules)
+
+
+def _loaded(state: WorkerState) -> bool:
+    return bool(state.models) and all(word == "ready" for word in state.models.values())
+
+
+def _memory(state: WorkerState) -> TorchMemory | None:
+    device = state.device
+    if device.memory_allocated_bytes is None or device.memory_reserved_bytes is None:
+        return None
+    return TorchMemory(
+        allocated_gb=round(device.memory_allocated_bytes / _GIB, 3),
+        reserved_gb=round(device.memory_reserved_bytes / _GIB, 3),
+    )
+
+
+def create_ops_app(settings: Settings, state: WorkerState, store: JobStore) -> Flask:
+    """The app of the ops listener: probes and metrics, no key, nothing else."""
+    app = APIFlask(
+        "mouthpiece-ops", enable_openapi=False, static_folder=cast(str, None), json_errors=False
+    )
+    seats = Seats(settings.max_event_streams)
+    here = Service(settings, state, store, JobFiles(settings.data_dir), seats)
+    attach(here, app.extensions)
+    errors.register(app)
+    app.register_blueprint(bp)
+    app.register_blueprint(metrics_bp)
+    return app

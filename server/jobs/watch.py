@@ -1,0 +1,98 @@
+"""What a running job tells, kept in memory until the supervisor stores it.
+
+What it is not: a writer of rows from the dub's threads; those must never wait for a database.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from enum import StrEnum
+
+from server.jobs.claims import Report
+from server.jobs.job import Job
+from trans_dh_service.task import Stage
+
+# The milestones that HeyGem's clients know: 10 inputs ready, 20 speech ready, 90 frames made.
+_AT_STAGE = {Stage.PREPARE: 0, Stage.SPEECH: 10, Stage.RENDER: 20, Stage.JOIN: 90}
+_RENDER_FROM, _RENDER_TO = 20, 90
+
+
+class Stop(StrEnum):
+    """Why a dub is asked to end."""
+
+    DRAIN = "the worker ends"
+    LOST = "the claim is no longer in force"
+    STALLED = "no progress for too long"
+
+
+class JobWatch:
+    """The `DubWatch` of one attempt. Thread-safe."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.why: Stop | None = None
+        self._lock = threading.Lock()
+        self._stage = ""
+        self._progress = job.progress
+        self._done = job.segments_done
+        self._total = job.segments_total
+        self._new_segment = False
+        self._dirty = False
+        self._moved_at = time.monotonic()
+
+    def stage(self, stage: Stage) -> None:
+        """A stage began."""
+        with self._lock:
+            self._stage = stage.value
+            self._advance(_AT_STAGE[stage])
+
+    def progress(self, frames_done: int, frames_total: int) -> None:
+        """Frames written so far."""
+        part = frames_done / frames_total if frames_total > 0 else 0.0
+        with self._lock:
+            self._advance(int(_RENDER_FROM + (_RENDER_TO - _RENDER_FROM) * min(part, 1.0)))
+
+    def segment(self, index: int, total: int) -> None:
+        """Segment `index` (from 0) of `total` is on disk."""
+        with self._lock:
+            self._total = total
+            if index + 1 > self._done:
+                self._done = index + 1
+                self._new_segment = True
+            self._advance(0)
+
+    def stopped(self) -> bool:
+        """Whether the dub should end now."""
+        return self.why is not None
+
+    def stop(self, why: Stop) -> None:
+        """Ask the dub to end; the first reason counts."""
+        with self._lock:
+            self.why = self.why or why
+
+    def idle_s(self) -> float:
+        """Seconds since the job last got on."""
+        with self._lock:
+            return time.monotonic() - self._moved_at
+
+    def take(self) -> Report | None:
+        """What is new since the last call, or None."""
+        with self._lock:
+            if not self._dirty:
+                return None
+            report = Report(self._stage, self._progress, self._done, self._total, self._new_segment)
+            self._dirty = self._new_segment = False
+            return report
+
+    def put_back(self, report: Report) -> None:
+        """A report could not be stored: it counts as new again."""
+        with self._lock:
+            self._dirty = True
+            self._new_segment = self._new_segment or report.new_segment
+
+    def _advance(self, progress: int) -> None:
+        # Never backwards: an attempt that resumes starts from stage one but shows what is done.
+        self._progress = max(self._progress, progress)
+        self._moved_at = time.monotonic()
+        self._dirty = True
