@@ -1,0 +1,202 @@
+"""Finds the lips in a picture of a face's plane: their corners, heights and gap.
+
+What it is not: a network. Skin gives the hue; lips are what is redder than it (teeth, beard and the
+dark of the mouth are not). A template of eight numbers is laid over that map so that it covers as
+much of the red as it can: a deformable template (Yuille, Hallinan and Cohen, "Feature extraction
+from faces using deformable templates", IJCV 1992), searched by the cross-entropy method (Rubinstein
+1999) with a fixed seed, so the same picture gives the same lips. Works on one picture; slow-ish (some
+30 ms), so it is meant for learning, not for every frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lipsync.base import Image, Pose
+from models.lipsync.plane import grid, sampled, to_picture
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+STEP = 1 / 200
+"""Face widths per pixel of the map."""
+LEFT, TOP, RIGHT, BOTTOM = -0.32, -0.2, 0.32, 0.34
+COLUMNS = 41
+DRAWS, KEPT, ROUNDS = 320, 32, 14
+SEED = 20261120
+
+
+@dataclass(frozen=True)
+class Lips:
+    """Lips in the face's plane (face widths, see plane.py).
+
+    `x`, `y`: the middle of the upper lip's lower edge; `half`: half the distance of the corners;
+    `upper`, `lower`: heights of the lips in the middle; `gap`: the opening between them there;
+    `lift`: how much higher the corners lie than the middle; `tilt`: rise of the line per `half`;
+    `sure`: 0..1, how much of the picture's red the lips explain.
+    """
+
+    x: float
+    y: float
+    half: float
+    upper: float
+    lower: float
+    gap: float
+    lift: float
+    tilt: float
+    sure: float
+
+
+LOW = np.array([-0.07, -0.09, 0.115, 0.018, 0.028, 0.0, -0.03, -0.025])
+HIGH = np.array([0.07, 0.10, 0.225, 0.062, 0.085, 0.17, 0.08, 0.025])
+USUAL = np.array([0.0, -0.005, 0.17, 0.036, 0.05, 0.01, 0.012, 0.0])
+SPREAD = np.array([0.035, 0.04, 0.03, 0.012, 0.015, 0.05, 0.025, 0.01])
+PRIOR_WEIGHT = 0.02
+CLOSED = 0.02
+"""A gap in face widths below which lips count as closed."""
+START_GAPS = (0.005, 0.08)
+
+
+def find_lips(crop: Image, pose: Pose) -> Lips:
+    """The lips of a face [H, W, 3] with this pose. Where there is too little red to go by, the
+    usual lips with `sure` 0.
+    """
+    lab = _lower_face(crop, pose)
+    red = redness(lab)
+    sums = np.vstack([np.zeros((1, red.shape[1])), np.cumsum(red, axis=0)])
+    found = [_search(sums, gap) for gap in START_GAPS]
+    best = max(found, key=lambda draw: float(_score(sums, draw[None])[0]))
+    whole = float(np.maximum(red, 0).sum()) + 1e-6
+    sure = float(np.clip(_covered(sums, best[None])[0] / whole, 0, 1))
+    if sure < 0.05:
+        best = USUAL
+    if best[5] < CLOSED:
+        best = _parted(_valleys(lab), best)
+    return Lips(*(float(v) for v in best), sure=sure)
+
+
+def _lower_face(crop: Image, pose: Pose) -> Floats:
+    """The part of the plane where lips may be, in Lab colours, [h, w, 3]."""
+    width, height = round((RIGHT - LEFT) / STEP), round((BOTTOM - TOP) / STEP)
+    picture = sampled(crop, to_picture(pose) @ grid(LEFT, TOP, STEP), width, height)
+    lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    return cv2.GaussianBlur(lab, (0, 0), 1.0)
+
+
+def redness(lab: Floats) -> Doubles:
+    """A map over the lower face, about +1 on lips and -1 on skin, beard, teeth and dark."""
+    height, width = lab.shape[:2]
+    skin = _cheeks(lab)
+    a, b = float(np.median(skin[:, 1])), float(np.median(skin[:, 2]))
+    away = (lab[..., 1] * b - lab[..., 2] * a) / max(np.hypot(a, b), 4.0)
+    v = TOP + np.arange(height) * STEP
+    u = LEFT + np.arange(width) * STEP
+    near = np.exp(-((u / 0.2) ** 4))[None] * np.exp(-(((v - 0.03) / 0.14) ** 4))[:, None]
+    floor = float(np.median(away))
+    peak = float(np.percentile(away[near > 0.5], 92))
+    middle, half = (peak + floor) / 2, max((peak - floor) / 2, 1.5)
+    return (np.clip((away - middle) / half, -1, 1) * near).astype(np.float64)
+
+
+def _cheeks(lab: Floats) -> Floats:
+    """Lab colours of the skin left and right of the mouth, [n, 3]."""
+    height, width = lab.shape[:2]
+    rows = slice(int(0.2 * height), int(0.55 * height))
+    left = lab[rows, int(0.06 * width) : int(0.18 * width)]
+    right = lab[rows, int(0.82 * width) : int(0.94 * width)]
+    return np.concatenate([left.reshape(-1, 3), right.reshape(-1, 3)])
+
+
+def _valleys(lab: Floats) -> Doubles:
+    """How much darker a pixel is than what lies above and below it, 0..1: closed lips meet in such
+    a valley.
+    """
+    light = lab[..., 0]
+    reach = 5
+    above = np.roll(light, reach, axis=0)
+    below = np.roll(light, -reach, axis=0)
+    return np.clip((np.minimum(above, below) - light) / 8, 0, 1).astype(np.float64)
+
+
+def _search(sums: Doubles, gap: float) -> Doubles:
+    """The best template found from lips that are open by `gap`."""
+    random = np.random.default_rng(SEED)
+    mean, spread = USUAL.copy(), SPREAD * 1.5
+    mean[5] = gap
+    best, best_score = USUAL, -np.inf
+    for _ in range(ROUNDS):
+        draws = np.clip(random.normal(mean, spread, (DRAWS, len(mean))), LOW, HIGH)
+        draws[0] = np.clip(mean, LOW, HIGH)
+        score = _score(sums, draws)
+        order = np.argsort(-score)[:KEPT]
+        if score[order[0]] > best_score:
+            best, best_score = draws[order[0]], float(score[order[0]])
+        mean = 0.3 * mean + 0.7 * draws[order].mean(axis=0)
+        spread = 0.3 * spread + 0.7 * draws[order].std(axis=0) + 1e-4
+    return best
+
+
+def _score(sums: Doubles, draws: Doubles) -> Doubles:
+    """What is maximised, [n], for templates [n, 8]: red pixels covered, less what is unlikely."""
+    score: Doubles = _covered(sums, draws) - _unlikely(draws) * sums.shape[1] ** 2
+    return score
+
+
+def _parted(valleys: Doubles, draw: Doubles) -> Doubles:
+    """Closed lips with the line where they meet moved onto the valley between them: red alone does
+    not tell where one ends.
+    """
+    whole = draw[3] + draw[4] + draw[5]
+    tries = np.repeat(draw[None], 25, axis=0)
+    share = np.linspace(0.25, 0.7, len(tries))
+    tries[:, 1] = draw[1] - draw[3] + share * whole
+    tries[:, 3], tries[:, 4], tries[:, 5] = share * whole, (1 - share) * whole, 0.0
+    depth = _in_valley(valleys, tries) - 0.3 * (share - 0.42) ** 2
+    best: Doubles = tries[int(np.argmax(depth))]
+    return best
+
+
+def _in_valley(valleys: Doubles, draws: Doubles) -> Doubles:
+    """Mean valley under the line where the lips meet, [n]."""
+    x, y, half, _, _, _, lift, tilt = (column[:, None] for column in draws.T)
+    t = np.linspace(-0.8, 0.8, COLUMNS)[None]
+    line = y - lift * t * t + tilt * t
+    row = np.clip(np.rint((line - TOP) / STEP), 0, valleys.shape[0] - 1).astype(np.intp)
+    column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, valleys.shape[1] - 1)
+    mean: Doubles = valleys[row, column.astype(np.intp)].mean(axis=1)
+    return mean
+
+
+def _unlikely(draws: Doubles) -> Doubles:
+    return PRIOR_WEIGHT * (((draws - USUAL) / SPREAD) ** 2).sum(axis=1) / 8
+
+
+def _covered(sums: Doubles, draws: Doubles) -> Doubles:
+    """Red under both lips, [n], of templates [n, 8]."""
+    x, y, half, upper, lower, gap, lift, tilt = (column[:, None] for column in draws.T)
+    t = np.linspace(-1, 1, COLUMNS)[None]
+    arch = 1 - t * t
+    round_ = np.sqrt(arch)
+    line = y - lift * t * t + tilt * t
+    column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, sums.shape[1] - 1).astype(np.intp)
+
+    def above(v: Doubles) -> Doubles:
+        row = np.clip((v - TOP) / STEP, 0, sums.shape[0] - 1.001)
+        low = row.astype(np.intp)
+        part = row - low
+        return sums[low, column] * (1 - part) + sums[low + 1, column] * part
+
+    bottom = line + gap * arch
+    both = above(line) - above(line - upper * round_)
+    both += above(bottom + lower * round_) - above(bottom)
+    covered: Doubles = both.mean(axis=1) * (2 * half[:, 0] / STEP)
+    return covered
+
+
+def arrays_of(lips: Lips) -> Doubles:
+    """The nine numbers, float64 [9]."""
+    return np.array(astuple(lips))
