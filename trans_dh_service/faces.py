@@ -5,8 +5,10 @@ What it is not: the tracker (face_detect_utils/track.py) or a lip-sync backend.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -26,27 +28,27 @@ _COLUMNS = 8
 _VERSION = 1
 
 
+class Span(Protocol):
+    """The length and rate of one pass through a video (`source.Source` is one)."""
+
+    frames: int
+    fps: Fraction
+
+
 class FaceBook:
     """One row per frame of one pass through the video: x, y, width, angle, mouth x, y, width (full
     pictures' pixels, radians) and score; NaN where there is no face. Rows are known from frame 0 up
     to but without `known`; one thread follows, others may read what is known.
     """
 
-    def __init__(
-        self,
-        detector: FaceDetector,
-        detect_every: int,
-        frames: int,
-        fps: Fraction,
-        folder: Path,
-    ) -> None:
-        self.frames = frames
+    def __init__(self, detector: FaceDetector, detect_every: int, span: Span, folder: Path) -> None:
+        self.frames = span.frames
         self.known = 0
-        self.fade_frames = min(8, max(2, round(FADE_S * fps)))
-        self._rows: NDArray[np.float32] = np.full((frames, _COLUMNS), np.nan, np.float32)
+        self.fade_frames = min(8, max(2, round(FADE_S * span.fps)))
+        self._rows: NDArray[np.float32] = np.full((self.frames, _COLUMNS), np.nan, np.float32)
         self._detector = detector.clone()
         self._every = detect_every
-        self._folder = folder / f"faces-{detector.name}-{detect_every}-v{_VERSION}"
+        self.folder = folder / f"faces-{detector.name}-{detect_every}-v{_VERSION}"
         self._tracker = FaceTracker(self._detector, detect_every)
         self._load()
 
@@ -84,19 +86,19 @@ class FaceBook:
         """Whether `gain(index)` is final."""
         return self.known > min(index + self.fade_frames, self.frames - 1)
 
-    def with_face(self, indices: NDArray[np.int64]) -> int:
+    def with_face(self, indices: Sequence[int]) -> int:
         """How many of the frames `indices` have a face."""
-        return int(np.count_nonzero(~np.isnan(self._rows[indices, 0])))
+        return int(np.count_nonzero(~np.isnan(self._rows[np.asarray(indices), 0])))
 
     def _save(self, gray: NDArray[np.uint8]) -> None:
         """Rows first, then the state that counts them: a crash between loses one chunk at most."""
         first = (self.known - 1) // CHUNK_FRAMES * CHUNK_FRAMES
         save_arrays(self._chunk(first), {"rows": self._rows[first : self.known]})
         state = {"known": np.array(self.known), "row": self._tracker.row(), "gray": gray}
-        save_arrays(self._folder / "state.npz", state)
+        save_arrays(self.folder / "state.npz", state)
 
     def _load(self) -> None:
-        state = load_arrays(self._folder / "state.npz")
+        state = load_arrays(self.folder / "state.npz")
         if state is None or {"known", "row", "gray"} - state.keys():
             return
         known = int(state["known"])
@@ -116,7 +118,7 @@ class FaceBook:
         self.known = known
 
     def _chunk(self, first: int) -> Path:
-        return self._folder / f"rows_{first // CHUNK_FRAMES:06d}.npz"
+        return self.folder / f"rows_{first // CHUNK_FRAMES:06d}.npz"
 
 
 def _row(face: TrackedFace, scale: float) -> list[float]:

@@ -114,6 +114,19 @@ def segments_done(work_dir: Path, plan: Plan) -> int:
     return done
 
 
+def gaps(work_dir: Path, plan: Plan) -> list[tuple[int, int]]:
+    """The missing segments as ranges (first, end), in order."""
+    found: list[tuple[int, int]] = []
+    for index in range(plan.segments):
+        if segment_path(work_dir, index).is_file():
+            continue
+        if found and found[-1][1] == index:
+            found[-1] = (found[-1][0], index + 1)
+        else:
+            found.append((index, index + 1))
+    return found
+
+
 def load_plan(work_dir: Path) -> Plan | None:
     """The plan of a dub, or None while there is none that can be read."""
     try:

@@ -74,14 +74,14 @@ class Source:
         frame_bytes = self.look.width_px * self.look.height_px * 3 // 2
         self.chunk_frames = max(2, CHUNK_BYTES // frame_bytes)
 
-    def walk(self, first: int, last: int, loop: Loop) -> Iterator[SourceFrame]:
+    def walk(self, first: int, last: int, loop: Loop) -> Generator[SourceFrame, None, None]:
         """The frames for output frames `first` up to but without `last`; each picture is the
         caller's own, to be changed at will.
         """
         for run in runs(first, last, self.frames, loop):
             yield from self._backward(run) if run.step < 0 else self.forward(run.start, run.stop)
 
-    def forward(self, start: int, stop: int) -> Iterator[SourceFrame]:
+    def forward(self, start: int, stop: int) -> Generator[SourceFrame, None, None]:
         """Frames `start` up to but without `stop`. Where the file ends early (cut off, damaged)
         its last picture stays.
 

@@ -1,0 +1,185 @@
+"""A dub: a video and a recording in, one MP4 with speaking lips out. Resumes where it was stopped.
+
+What it is not: a job (server/jobs) or a model. The order of work: look at both files, decode the
+sound while the face is learned, write the plan, render the missing segments, join them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from trans_dh_service.cache import content_hash
+from trans_dh_service.compose import Colours, colours_for
+from trans_dh_service.faces import FaceBook
+from trans_dh_service.flow import Clock
+from trans_dh_service.join import Joiner, SegmentError
+from trans_dh_service.learn import Sampler, learned
+from trans_dh_service.plan import (
+    Plan,
+    frames_for,
+    gaps,
+    load_plan,
+    save_plan,
+    segment_frames_for,
+    source_frame,
+)
+from trans_dh_service.probe import AudioInfo, probe_audio, probe_video
+from trans_dh_service.render import Render, Scene
+from trans_dh_service.source import Source
+from trans_dh_service.speech import Sound, prepare_sound
+from trans_dh_service.task import DubResult, DubTask, DubTools, DubWatch, Stage, StoppedError
+
+_log = structlog.get_logger(__name__)
+_PIPELINE_VERSION = 1
+
+
+def dub(task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
+    """Make the video speak the recording.
+
+    Finished segments in `task.work_dir` of the same inputs and settings are kept; `task.output`
+    appears whole, checked, under its name, or not at all.
+
+    Raises:
+        MediaError: an input cannot be used.
+        StoppedError: the watch asked to stop; what is finished stays.
+        Exception: what the models or the disk raised.
+    """
+    return _Dub(task, tools, watch).run()
+
+
+class _Dub:
+    def __init__(self, task: DubTask, tools: DubTools, watch: DubWatch) -> None:
+        self._task = task
+        self._tools = tools
+        self._watch = watch
+        self._clock = Clock()
+
+    def run(self) -> DubResult:
+        self._watch.stage(Stage.PREPARE)
+        self._task.work_dir.mkdir(parents=True, exist_ok=True)
+        scene = self._scene()
+        self._watch.stage(Stage.RENDER)
+        made = self._render(scene)
+        self._watch.stage(Stage.JOIN)
+        try:
+            self._join(scene)
+        except SegmentError as error:
+            _log.warning("segment made again", reason=str(error))
+            made += self._render(scene)
+            self._join(scene)
+        return self._result(scene, made)
+
+    def _scene(self) -> Scene:
+        """Look at the inputs and learn what is needed of both, side by side."""
+        task, tools, clock = self._task, self._tools, self._clock
+        with clock.busy("open"):
+            info = probe_video(task.video, tools.limits)
+            audio = probe_audio(task.audio, tools.limits)
+            hashes = (content_hash(task.video), content_hash(task.audio))
+            source = Source(task.video, info, tools.limits)
+        book = FaceBook(tools.detector, task.detect_every, source, tools.cache_dir / hashes[0])
+        look = source.look
+        colours = colours_for(look.colorspace, look.color_range, look.height_px)
+        with ThreadPoolExecutor(1, thread_name_prefix="dub-sound") as side:
+            sounding = side.submit(self._sound, hashes[1])
+            with clock.busy("learn"):
+                known = self._learned(source, book, colours, audio)
+            self._watch.stage(Stage.SPEECH)
+            sound = sounding.result()
+        plan = self._plan(source, sound, hashes)
+        return Scene(
+            task.work_dir, plan, source, book, sound, colours, known, tools, self._watch, clock
+        )
+
+    def _sound(self, source_hash: str) -> Sound:
+        task = self._task
+        with self._clock.busy("sound"):
+            return prepare_sound(
+                task.audio, task.work_dir, self._tools.limits, source_hash, self._watch.stopped
+            )
+
+    def _learned(
+        self, source: Source, book: FaceBook, colours: Colours, audio: AudioInfo
+    ) -> Any | None:
+        lipsync = self._tools.lipsync
+        limit = frames_for(audio.duration_s + 1, source.fps)
+        sampler = Sampler(source, book, lipsync, colours)
+        cached = book.folder / f"learned-{lipsync.name}.npz"
+        return learned(lipsync, cached, lambda: sampler.samples(limit, self._watch.stopped))
+
+    def _plan(self, source: Source, sound: Sound, hashes: tuple[str, str]) -> Plan:
+        """The plan in the work folder, or a new one; a plan of other inputs is thrown away with
+        its segments.
+        """
+        plan = Plan(
+            fps=source.fps,
+            frames=frames_for(sound.seconds, source.fps),
+            segment_frames=segment_frames_for(self._task.segment_s, source.fps),
+            width_px=source.look.width_px,
+            height_px=source.look.height_px,
+            source_frames=source.frames,
+            loop=self._task.loop,
+            seconds=sound.seconds,
+            fingerprint=self._fingerprint(hashes),
+        )
+        if load_plan(self._task.work_dir) != plan:
+            for path in self._task.work_dir.glob("segment_*"):
+                path.unlink()
+            save_plan(self._task.work_dir, plan)
+        return plan
+
+    def _fingerprint(self, hashes: tuple[str, str]) -> str:
+        tools = self._tools
+        encoding = {**asdict(tools.encoding), "threads": 0}
+        models = (tools.detector.name, tools.speech.name, tools.lipsync.name)
+        parts = (*hashes, *models, self._task.detect_every, encoding, _PIPELINE_VERSION)
+        text = json.dumps(parts, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _render(self, scene: Scene) -> int:
+        """Make what is missing; returns the number of segments made."""
+        plan, made = scene.plan, 0
+        for first, end in gaps(scene.work_dir, plan):
+            if self._watch.stopped():
+                raise StoppedError("the dub was asked to stop")
+            missing = sum(
+                plan.start(stop) - plan.start(start) for start, stop in gaps(scene.work_dir, plan)
+            )
+            made += Render(scene, first, end).run(plan.frames - missing)
+        self._watch.progress(plan.frames, plan.frames)
+        return made
+
+    def _join(self, scene: Scene) -> None:
+        with self._clock.busy("join"):
+            Joiner(
+                scene.work_dir,
+                scene.plan,
+                scene.sound,
+                self._task.output,
+                self._tools.lipsync.name,
+                self._watch.stopped,
+            ).join()
+
+    def _result(self, scene: Scene, made: int) -> DubResult:
+        plan = scene.plan
+        shown = [source_frame(i, plan.source_frames, plan.loop) for i in range(plan.frames)]
+        faces = 0 if scene.learned is None else scene.book.with_face(shown)
+        return DubResult(
+            path=self._task.output,
+            seconds=float(plan.frames / plan.fps),
+            width_px=plan.width_px,
+            height_px=plan.height_px,
+            fps=float(plan.fps),
+            frames=plan.frames,
+            frames_with_face=faces,
+            segments_made=made,
+            wall_s=self._clock.wall_s,
+            stage_s={part: round(spent, 3) for part, spent in self._clock.busy_s().items()},
+        )

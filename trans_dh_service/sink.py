@@ -1,0 +1,209 @@
+"""Frames in, finished segments out: one H.264 encoder per run, MPEG-TS files with their sound.
+
+What it is not: the joined MP4 (join.py). A segment starts with an IDR picture, refers to nothing
+outside itself, and appears under its name only when it is whole and on the disk. Time stamps go on
+across segments, and so do the continuity counters, even after a resume.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from trans_dh_service.picture import PIX_FMT
+from trans_dh_service.plan import Plan, segment_path, write_whole
+from trans_dh_service.source import Look
+from trans_dh_service.speech import AacFrame, Sound, aac_frames
+from trans_dh_service.task import Encoding
+
+TS_OFFSET_S = 10
+"""Where the result's time 0 lies in the segments: decoding times before 0 must not be negative."""
+_TS_PACKET = 188
+_TS_TICKS = 90000
+
+
+@dataclass(frozen=True, eq=False)
+class CodedFrame:
+    """An encoded picture; times are whole frames of the result (`dts` may be negative)."""
+
+    data: bytes
+    pts: int
+    dts: int
+    key: bool
+
+
+class Sink:
+    """Takes the frames from the start of segment `first` on, one by one, in order."""
+
+    def __init__(
+        self, work_dir: Path, plan: Plan, look: Look, sound: Sound, encoding: Encoding
+    ) -> None:
+        self._work_dir = work_dir
+        self._plan = plan
+        self._sound = sound
+        self._encoder = _encoder(plan, look, encoding)
+        self._aac: Iterator[AacFrame] = iter(())
+        self._waiting: AacFrame | None = None
+        self._coded: list[CodedFrame] = []
+        self._segment = 0
+
+    def begin(self, segment: int) -> None:
+        """Start at a segment; the sound before it is passed over."""
+        self._segment = segment
+        self._aac = aac_frames(self._sound)
+        self._waiting = next(self._aac, None)
+        if segment:
+            list(self._sound_until(segment))
+
+    def write(self, index: int, picture: av.VideoFrame) -> list[int]:
+        """Encode output frame `index`. Returns the segments that became whole by it."""
+        picture.pts = index
+        picture.time_base = 1 / self._plan.fps
+        opens = index % self._plan.segment_frames == 0
+        picture.pict_type = av.video.frame.PictureType.I if opens else 0
+        return self._take(self._encoder.encode(picture))
+
+    def finish(self) -> list[int]:
+        """Flush the encoder; returns the last segments."""
+        done = self._take(self._encoder.encode(None))
+        while self._coded:
+            done.append(self._close_segment())
+        return done
+
+    def _take(self, packets: list[av.Packet[av.VideoStream]]) -> list[int]:
+        done = []
+        for packet in packets:
+            if packet.pts is None or packet.dts is None:
+                raise RuntimeError("libx264 gave a packet without time stamps")
+            if packet.pts == self._plan.start(self._segment + 1):
+                done.append(self._close_segment())
+            coded = CodedFrame(bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
+            self._coded.append(coded)
+        return done
+
+    def _close_segment(self) -> int:
+        """Write the gathered pictures and their sound as one file."""
+        segment = self._segment
+        data = _muxed(self._plan, self._sound, self._coded, list(self._sound_until(segment + 1)))
+        before = segment_path(self._work_dir, segment - 1)
+        if segment and before.is_file():
+            data = _counted_on(before, data)
+        write_whole(segment_path(self._work_dir, segment), data)
+        self._coded = []
+        self._segment += 1
+        return segment
+
+    def _sound_until(self, segment: int) -> Iterator[AacFrame]:
+        """The sound that starts before a segment does; all that is left before the end."""
+        ends = segment >= self._plan.segments
+        limit = self._plan.start(segment) / self._plan.fps * self._sound.rate_hz
+        while self._waiting is not None and (ends or self._waiting.start < limit):
+            yield self._waiting
+            self._waiting = next(self._aac, None)
+
+
+def _encoder(plan: Plan, look: Look, encoding: Encoding) -> VideoCodecContext:
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height = plan.width_px, plan.height_px
+    encoder.pix_fmt = PIX_FMT
+    encoder.time_base = 1 / plan.fps
+    encoder.framerate = plan.fps
+    encoder.gop_size = max(plan.segment_frames, 1)
+    encoder.thread_count = encoding.threads
+    encoder.sample_aspect_ratio = look.pixel_aspect
+    encoder.color_range = look.color_range
+    encoder.colorspace = look.colorspace
+    encoder.color_primaries = look.color_primaries
+    encoder.color_trc = look.color_trc
+    encoder.options = {
+        "preset": encoding.preset,
+        "crf": str(encoding.crf),
+        "forced-idr": "1",
+        "x264-params": "open-gop=0",
+    }
+    return encoder
+
+
+def _muxed(plan: Plan, sound: Sound, coded: list[CodedFrame], heard: list[AacFrame]) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mpegts", options={"mpegts_copyts": "1"}) as container:
+        video = container.add_mux_stream(
+            "h264", rate=plan.fps, width=plan.width_px, height=plan.height_px
+        )
+        audio = container.add_mux_stream("aac", rate=sound.rate_hz)
+        packets = [_picture_packet(frame, plan, video) for frame in coded]
+        packets += [_sound_packet(frame, sound, audio) for frame in heard]
+        packets.sort(key=_decoding_time)
+        for packet in packets:
+            container.mux_one(packet)
+    return buffer.getvalue()
+
+
+def _picture_packet(
+    frame: CodedFrame, plan: Plan, stream: av.stream.Stream
+) -> av.Packet[av.stream.Stream]:
+    packet = av.Packet(frame.data)
+    packet.stream = stream
+    packet.time_base = Fraction(1, _TS_TICKS)
+    packet.pts, packet.dts = _ticks(frame.pts / plan.fps), _ticks(frame.dts / plan.fps)
+    packet.duration = _ticks(1 / plan.fps) - _ticks(Fraction(0))
+    packet.is_keyframe = frame.key
+    return packet
+
+
+def _sound_packet(
+    frame: AacFrame, sound: Sound, stream: av.stream.Stream
+) -> av.Packet[av.stream.Stream]:
+    packet = av.Packet(frame.data)
+    packet.stream = stream
+    packet.time_base = Fraction(1, _TS_TICKS)
+    packet.pts = packet.dts = _ticks(Fraction(frame.start, sound.rate_hz))
+    packet.is_keyframe = True
+    return packet
+
+
+def _ticks(at_s: Fraction) -> int:
+    return round((at_s + TS_OFFSET_S) * _TS_TICKS)
+
+
+def frame_number(ticks: int, fps: Fraction) -> int:
+    """The frame that a segment's time stamp means: the inverse of the sink's rounding."""
+    return round((Fraction(ticks, _TS_TICKS) - TS_OFFSET_S) * fps)
+
+
+def _decoding_time(packet: av.Packet[av.stream.Stream]) -> int:
+    return packet.dts or 0
+
+
+def _counted_on(before: Path, data: bytes) -> bytes:
+    """The segment with its 4-bit continuity counters going on from the file before it (ISO/IEC
+    13818-1, 2.4.3.3), so that players that check them see no gap.
+    """
+    old, new = _ts_packets(before.read_bytes()), _ts_packets(data).copy()
+    old_pids, new_pids = _pids(old), _pids(new)
+    for pid in np.unique(new_pids):
+        last = old[old_pids == pid]
+        mine = new_pids == pid
+        if len(last) == 0:
+            continue
+        first = new[mine][0, 3]
+        shift = int(last[-1, 3]) + int(bool(first & 0x10)) - int(first)
+        counters = (new[mine, 3].astype(np.int64) + shift) & 0x0F
+        new[mine, 3] = (new[mine, 3] & 0xF0) | counters.astype(np.uint8)
+    return new.tobytes()
+
+
+def _ts_packets(data: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8).reshape(-1, _TS_PACKET)
+
+
+def _pids(packets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    return (packets[:, 1].astype(np.int64) & 0x1F) << 8 | packets[:, 2]
