@@ -56,6 +56,13 @@ ENTRIES: tuple[ModelEntry, ...] = (
         name="viseme-audio",
         kind=ModelKind.AUDIO,
         loader="models.audio.viseme:load",
+        files=(
+            ModelFile(
+                "models/assets/viseme_audio.onnx",
+                385442,
+                "afe2a333cdcafba7f622a1b5fbbfade548d128fd62ef30f3ad06e5e9010b1c4a",
+            ),
+        ),
         licence="the licence of this project",
         source="trained by scripts/train_viseme.py",
         default=True,

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol
 
+import structlog
+
 from models.faults import Fault, classify, forget, free_device_memory
 
 GATHER_S = 0.005
 PATIENCE_S = 0.1
 # Full batches in a row before a size that ran out of memory is raised again.
 RECOVER_AFTER = 64
+
+_log = structlog.get_logger("models.lane")
 
 
 class Priority(IntEnum):
@@ -194,24 +198,23 @@ class Lane:
     # The lane's thread
 
     def _loop(self) -> None:
-        while (picked := self._next_batch()) is not None:
-            queue, entries = picked
-            if entries and not self._work(queue, entries):
-                return
+        try:
+            while (picked := self._next_batch()) is not None:
+                queue, entries = picked
+                if entries and not self._work(queue, entries):
+                    return
+        except Exception as error:  # without this thread nothing would ever be answered
+            _log.exception("the lane failed")
+            self._die(f"the lane failed: {error}")
 
     def _next_batch(self) -> tuple[_Queue, list[_Item]] | None:
         """Wait for work and take a batch; None when the lane is stopped."""
         with self._changed:
             self._changed.wait_for(lambda: not self._open or self._ready())
-            if not self._open:
-                return None
             self._gather()
             if not self._open:
                 return None
-            ready = self._ready()
-            if not ready:
-                return None if not self._open else (next(iter(self._queues.values())), [])
-            queue = _choose(ready, time.monotonic())
+            queue = _choose(self._ready(), time.monotonic())
             return queue, _take(queue)
 
     def _ready(self) -> list[_Queue]:

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import gevent
 from gevent import socket
 from gunicorn.workers.ggevent import GeventWorker
 
+# The thread that serves requests, once there is one; server/native.py asks for it.
+hub_thread: int | None = None
+
 
 class NativeGeventWorker(GeventWorker):  # type: ignore[misc]
     """Selected by GUNICORN_WORKER_CLASS=gevent."""
+
+    sockets: list[Any]
 
     def patch(self) -> None:
         """Make this thread's sleep and the listeners cooperative; patch nothing else."""
@@ -29,12 +35,13 @@ class NativeGeventWorker(GeventWorker):  # type: ignore[misc]
 
 
 def _cooperative_sleep() -> None:
+    global hub_thread
     native = time.sleep
-    hub_thread = threading.get_ident()
+    hub_thread = mine = threading.get_ident()
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds: Any) -> None:
         """Let other greenlets run on the hub's thread; sleep as ever on all others."""
-        if threading.get_ident() == hub_thread:
+        if threading.get_ident() == mine:
             gevent.sleep(seconds)
         else:
             native(seconds)

@@ -162,6 +162,10 @@ class Lifecycle:
                 return
             self._tick()
 
+    def _count_jobs(self) -> None:
+        for state, count in self._store.counts().items():
+            metrics.JOBS.labels(state.value).set(count)
+
     def _tick(self) -> None:
         try:
             self._measure()
@@ -181,7 +185,11 @@ class Lifecycle:
         metrics.RSS_BYTES.set(rss_bytes())
         for phase in Phase:
             metrics.PHASE.labels(phase.value).set(self._state.phase is phase)
-        device = self._state.device = device_memory(self._state.device)
+        self._count_jobs()
+        device = self._state.device
+        if device.kind != "cuda":
+            return
+        device = self._state.device = device_memory(device)
         if device.memory_allocated_bytes is not None:
             metrics.DEVICE_MEMORY_BYTES.labels("allocated").set(device.memory_allocated_bytes)
             metrics.DEVICE_MEMORY_BYTES.labels("reserved").set(device.memory_reserved_bytes or 0)

@@ -19,6 +19,7 @@ import numpy as np
 from models.catalog import ModelEntry, ModelKind
 from server import metrics
 from server.boot import Parts
+from server.jobs.job import JobState
 from server.lifecycle import Lifecycle
 from server.logs import configure_logs
 from server.settings import load_settings
@@ -89,6 +90,13 @@ class FakeRunner:
         job.start()
 
 
+class FakeStore:
+    """No jobs."""
+
+    def counts(self) -> dict[JobState, int]:
+        return dict.fromkeys(JobState, 0)
+
+
 class FakeApp:
     """Routes: /health, /slow?s=, /job?s=, /eat?mib=, /hold?s= (holds the GIL), POST /body."""
 
@@ -104,7 +112,11 @@ class FakeApp:
         entries = [_entry(name, kind) for name, kind in kinds.items()]
         entries.append(_entry("viseme-audio", ModelKind.AUDIO))
         lifecycle = Lifecycle(
-            settings, self.state, None, files, Parts(entries=entries, runner=self.make_runner)
+            settings,
+            self.state,
+            FakeStore(),
+            files,
+            Parts(entries=entries, runner=self.make_runner),
         )
         self.extensions = {"lifecycle": lifecycle, "ops_app": self}
 
