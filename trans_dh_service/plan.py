@@ -38,12 +38,14 @@ class Plan:
 
     @property
     def segments(self) -> int:
-        """Number of segments; the last may be shorter."""
-        return -(-self.frames // self.segment_frames)
+        """Number of segments; the last lasts between half and one and a half of the others (a
+        stub of a few frames would stall players).
+        """
+        return max(1, (self.frames + self.segment_frames // 2) // self.segment_frames)
 
     def start(self, segment: int) -> int:
         """First frame of a segment; `segments` itself gives the end."""
-        return min(segment * self.segment_frames, self.frames)
+        return self.frames if segment >= self.segments else segment * self.segment_frames
 
     def segment_s(self, segment: int) -> float:
         """Length of a segment in seconds."""
@@ -163,7 +165,7 @@ def playlist(work_dir: Path, segment_url: Callable[[int], str]) -> str | None:
     if plan is None:
         return None
     done = segments_done(work_dir, plan)
-    longest_s = math.ceil(plan.segment_s(0))
+    longest_s = math.ceil(max(plan.segment_s(0), plan.segment_s(plan.segments - 1)))
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:3",

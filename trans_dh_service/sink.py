@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
 from numpy.typing import NDArray
 
 from trans_dh_service.picture import PIX_FMT
@@ -54,6 +55,7 @@ class Sink:
         self._waiting: AacFrame | None = None
         self._coded: list[CodedFrame] = []
         self._segment = 0
+        self._starts = {plan.start(segment) for segment in range(plan.segments)}
 
     def begin(self, segment: int) -> None:
         """Start at a segment; the sound before it is passed over."""
@@ -67,8 +69,8 @@ class Sink:
         """Encode output frame `index`. Returns the segments that became whole by it."""
         picture.pts = index
         picture.time_base = 1 / self._plan.fps
-        opens = index % self._plan.segment_frames == 0
-        picture.pict_type = av.video.frame.PictureType.I if opens else 0
+        opens = index in self._starts
+        picture.pict_type = PictureType.I if opens else PictureType.NONE
         return self._take(self._encoder.encode(picture))
 
     def finish(self) -> list[int]:

@@ -1,0 +1,164 @@
+"""The pipeline against the ffmpeg program: how much longer than a plain re-encode does a dub take?
+
+    python benchmarks/pipeline.py [--video V] [--audio A] [--rounds 3] [--threads 0]
+
+Both turns decode the same video, encode H.264 by libx264 with the same preset, crf and threads and
+the sound as AAC, and write an MP4. They alternate, so that other load on the machine hits both; the
+medians are compared.
+
+Counted for the dub: everything from opening the inputs to the checked MP4 under its name (hashing,
+decoding the sound, learning the face, tracking, the speech network, rendering, blending, encoding,
+segments with fsync, joining), with an empty cache and the real models. Not counted: starting Python
+and loading the models, which a server does once per worker. Counted for ffmpeg: the whole command.
+
+Prints a table and, last, one line of JSON. What it is not: a measure of how good the lips are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIP = ROOT.parent / "shared" / "clips" / "person_b.mp4"
+PRESET, CRF = "veryfast", 20
+
+
+def main() -> int:
+    """Run the rounds and print."""
+    args = _arguments()
+    if args.child:
+        return _child(args)
+    if not args.video.is_file() or not args.audio.is_file():
+        print(f"skipped: {args.video} or {args.audio} is not there; give --video and --audio")
+        return 0
+    theirs, ours = [], []
+    for number in range(args.rounds):
+        theirs.append(_ffmpeg(args))
+        ours.append(_dub(args))
+        print(f"round {number + 1}: ffmpeg {theirs[-1]:.2f} s, dub {ours[-1]['wall_s']:.2f} s")
+    _report(theirs, ours)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--video", type=Path, default=CLIP)
+    parser.add_argument("--audio", type=Path, default=None, help="default: the video's own sound")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="encoder threads; 0 = automatic")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.audio = args.audio or args.video
+    return args
+
+
+def _ffmpeg(args: argparse.Namespace) -> float:
+    """Seconds of a plain re-encode; as long as the recording, like the dub."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(args.video)]
+        command += ["-i", str(args.audio), "-map", "0:v:0", "-map", "1:a:0", "-shortest"]
+        command += ["-c:v", "libx264", "-preset", PRESET, "-crf", str(CRF)]
+        command += ["-threads", str(args.threads), "-c:a", "aac", f"{folder}/out.mp4"]
+        began = time.perf_counter()
+        subprocess.run(command, check=True)
+        return time.perf_counter() - began
+
+
+def _dub(args: argparse.Namespace) -> dict[str, Any]:
+    """What a fresh process measured of one dub."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__, "--child", folder, "--threads", str(args.threads)]
+        command += ["--video", str(args.video), "--audio", str(args.audio)]
+        path = os.pathsep.join([str(ROOT), *sys.path])
+        made = subprocess.run(
+            ["env", f"PYTHONPATH={path}", *command], check=True, capture_output=True, text=True
+        )
+    found: dict[str, Any] = json.loads(made.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _child(args: argparse.Namespace) -> int:
+    from face_detect_utils.haar import load as load_faces
+    from models.audio.viseme import load as load_speech
+    from models.lane import Lane, Priority
+    from models.lipsync.base import LipItem, LipPatch
+    from models.lipsync.viseme import load as load_lips
+    from trans_dh_service.pipeline import dub
+    from trans_dh_service.task import DubTask, DubTools, Encoding, Stage
+
+    class Engine:
+        name, priority, max_batch = "lips", Priority.BATCH, 16
+
+        def run(self, items: Sequence[LipItem]) -> list[LipPatch]:
+            return lips.render(items)
+
+    class Quiet:
+        def stage(self, stage: Stage) -> None:
+            """Not shown."""
+
+        def progress(self, frames_done: int, frames_total: int) -> None:
+            """Not shown."""
+
+        def segment(self, index: int, total: int) -> None:
+            """Not shown."""
+
+        def stopped(self) -> bool:
+            return False
+
+    weights = ROOT / "weights"
+    lips, speech = load_lips("cpu", weights), load_speech("cpu", weights)
+    lane = Lane([Engine()])
+    lane.start()
+    encoding = Encoding(PRESET, CRF, args.threads)
+    tools = DubTools(
+        load_faces("cpu", weights),
+        speech,
+        lips,
+        lambda item: lane.submit("lips", item),
+        args.child / "cache",
+        encoding=encoding,
+    )
+    task = DubTask(args.video, args.audio, args.child / "work", args.child / "out.mp4")
+    began = time.perf_counter()
+    result = dub(task, tools, Quiet())
+    wall_s = time.perf_counter() - began
+    stages = {**result.stage_s, "lips (lane)": lane.stats()["lips"].busy_s}
+    lane.stop()
+    print(json.dumps({"wall_s": wall_s, "stage_s": stages, "frames": result.frames}))
+    return 0
+
+
+def _report(theirs: list[float], ours: list[dict[str, Any]]) -> None:
+    ffmpeg_s = statistics.median(theirs)
+    dub_s = statistics.median(run["wall_s"] for run in ours)
+    middle = min(ours, key=lambda run: abs(run["wall_s"] - dub_s))
+    print(f"\n{'part':<16}{'busy s':>8}{'of the wall':>13}   (stages overlap)")
+    for part, spent in sorted(middle["stage_s"].items(), key=lambda item: -item[1]):
+        print(f"{part:<16}{spent:>8.2f}{spent / middle['wall_s']:>12.0%}")
+    print(f"{'dub, whole':<16}{dub_s:>8.2f}\n{'ffmpeg':<16}{ffmpeg_s:>8.2f}")
+    print(f"{'ratio':<16}{dub_s / ffmpeg_s:>8.2f}   target: at most 2.0")
+    summary = {
+        "benchmark": "pipeline",
+        "dub_s": round(dub_s, 3),
+        "ffmpeg_s": round(ffmpeg_s, 3),
+        "ratio": round(dub_s / ffmpeg_s, 3),
+        "frames": middle["frames"],
+        "stage_s": {part: round(spent, 3) for part, spent in middle["stage_s"].items()},
+        "rounds": len(ours),
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
