@@ -1,6 +1,6 @@
 """Train the speech model that ships, models/assets/viseme_audio.onnx, from synthetic speech.
 
-    python scripts/train_viseme.py [--minutes 40] [--epochs 30] [--seed 7] [--out FILE]
+    python scripts/train_viseme.py [--minutes 60] [--epochs 40] [--seed 7] [--out FILE]
                                    [--judge CLIPS SERIES]
 
 What it is: speech by espeak-ng and flite with known sound times → mouth targets → a small network
@@ -37,8 +37,8 @@ FLITE_SHARE = 0.5
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=40, help="sound to train on")
-    parser.add_argument("--epochs", type=int, default=30, help="0: do not train, only judge")
+    parser.add_argument("--minutes", type=float, default=60, help="sound to train on")
+    parser.add_argument("--epochs", type=int, default=40, help="0: do not train, only judge")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--judge", type=Path, nargs=2, metavar=("CLIPS", "SERIES"))

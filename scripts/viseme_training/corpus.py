@@ -19,15 +19,15 @@ from scripts.viseme_training.targets import Segment, smooth, track
 from scripts.viseme_training.texts import text
 from scripts.viseme_training.voices import (
     FLITE_VOICES,
-    SpeakerError,
+    MuteError,
     Speech,
     espeak_speech,
     flite_speech,
 )
 
 RATE_HZ = 16000
-ENGLISH = ("en-gb", "en-us", "en-gb-scotland", "en-029", "en-gb-x-rp")
-OTHERS = ("de", "fr-fr", "es", "it", "nl", "pt-br", "sv", "pl", "tr", "fi", "id", "ro")
+ENGLISH = ("en", "en-us", "en-gb-scotland", "en-029", "en-gb-x-rp")
+OTHERS = ("de", "fr", "es", "it", "nl", "pt-br", "sv", "pl", "tr", "fi", "id", "ro", "cs", "hu")
 VARIANTS = (
     *("m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5"),
     *("Andy", "Annie", "Alicia", "Michael", "Mike", "Lee", "Marco", "Gene", "linda", "steph"),
@@ -52,7 +52,7 @@ def speech(rng: Generator, flite_share: float) -> Speech:
     while True:
         try:
             said = _flite(rng) if rng.random() < flite_share else _espeak(rng)
-        except (KeyError, SpeakerError):
+        except (KeyError, MuteError):
             continue  # a sound beyond the table, or nonsense that has no sound
         return _resized(rng, said)
 

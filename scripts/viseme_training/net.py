@@ -20,7 +20,7 @@ from models.audio import logmel
 from models.audio.viseme import LEFT_FRAMES, RIGHT_FRAMES
 from scripts.viseme_training.corpus import Scene
 
-HIDDEN = 72
+HIDDEN = 96
 KERNEL = 5
 DILATIONS = (2, 4, 8)
 SMOOTH_TAPS = 9

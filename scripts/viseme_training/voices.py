@@ -37,6 +37,10 @@ class SpeakerError(RuntimeError):
     """A speech program is missing or failed; the message says which and what to install."""
 
 
+class MuteError(SpeakerError):
+    """The text has no sound in this voice."""
+
+
 @dataclass(frozen=True, eq=False)
 class Speech:
     """Samples float32 at 16 kHz and the mouths that made them, in time order."""
@@ -94,7 +98,7 @@ class Espeak:
     ) -> tuple[NDArray[np.float32], list[Named]]:
         """Samples at `rate_hz` and the names of the sounds; raises SpeakerError without the voice.
 
-        `voice` is espeak's: a language and a variant, "en-gb+f2". `rate_wpm` in words a minute,
+        `voice` is espeak's: a language and a variant, "en+f2". `rate_wpm` in words a minute,
         `pitch` and `pitch_range` 0..99.
         """
         self._wave, self._names = [], []
@@ -106,7 +110,7 @@ class Espeak:
         self._lib.espeak_Synth(raw, len(raw) + 1, 0, 1, 0, _UTF8, None, None)
         self._lib.espeak_Synchronize()
         if not self._wave:
-            raise SpeakerError(f"espeak-ng made no sound of {text!r} as {voice!r}")
+            raise MuteError(f"espeak-ng made no sound of {text!r} as {voice!r}")
         return pcm16(np.concatenate(self._wave)), self._names
 
     def _collect(self, samples: Any, count: int, events: Any) -> int:
