@@ -35,6 +35,12 @@ FORMATS = (
     "jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,"
     "wav,w64,mp3,flac,aac,ac3,eac3,aiff,caf,amr,au,ape,wv,tta,dts"
 )
+_PICTURES = {
+    b"\xff\xd8\xff": "jpeg_pipe",
+    b"\x89PNG\r\n\x1a\n": "png_pipe",
+    b"II*\0": "tiff_pipe",
+    b"MM\0*": "tiff_pipe",
+}
 STANDARD_RATES = tuple(
     Fraction(rate)
     for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60", "15", "12")
@@ -124,6 +130,7 @@ def open_media(path: Path, role: str, limits: MediaLimits) -> InputContainer:
         container = av.open(
             str(path.absolute()),
             "r",
+            format=_picture_format(path),
             options={"max_pixels": str(limits.max_pixels)},
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
             metadata_errors="replace",
@@ -295,6 +302,17 @@ def _too_long(role: str, path: Path, duration_s: float, limit_s: float) -> Media
         role,
         f"{role} {path.name!r}: it is {duration_s:.1f} s long, at most {limit_s:g} s are allowed",
     )
+
+
+def _picture_format(path: Path) -> str | None:
+    """The format of a picture file, or None. By name alone libav takes pictures for a numbered
+    series (image2), which reads other files.
+    """
+    with path.open("rb") as file:
+        head = file.read(64)
+    if b"acTL" in head:
+        return None  # an animated PNG is a video
+    return next((form for mark, form in _PICTURES.items() if head.startswith(mark)), None)
 
 
 def _why_closed(path: Path, error: Exception) -> str:
