@@ -37,7 +37,8 @@ class Lips:
     `x`, `y`: the middle of the upper lip's lower edge; `half`: half the distance of the corners;
     `upper`, `lower`: heights of the lips in the middle; `gap`: the opening between them there;
     `lift`: how much higher the corners lie than the middle; `tilt`: rise of the line per `half`;
-    `sure`: 0..1, how much of the picture's red the lips explain.
+    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is where
+    they meet (teeth and dark are not).
     """
 
     x: float
@@ -49,6 +50,7 @@ class Lips:
     lift: float
     tilt: float
     sure: float
+    shut: float
 
 
 LOW = np.array([-0.07, -0.09, 0.115, 0.018, 0.028, 0.0, -0.03, -0.025])
@@ -76,7 +78,7 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
         best = USUAL
     if best[5] < CLOSED:
         best = _parted(_valleys(lab), best)
-    return Lips(*(float(v) for v in best), sure=sure)
+    return Lips(*(float(v) for v in best), sure=sure, shut=_redness_between(red, best))
 
 
 def _lower_face(crop: Image, pose: Pose) -> Floats:
@@ -147,23 +149,29 @@ def _score(sums: Doubles, draws: Doubles) -> Doubles:
 
 
 def _parted(valleys: Doubles, draw: Doubles) -> Doubles:
-    """Closed lips with the line where they meet moved onto the valley between them: red alone does
-    not tell where one ends.
+    """Closed lips with the line where they meet moved and bent onto the valley between them: red
+    alone does not tell where one ends.
     """
     whole = draw[3] + draw[4] + draw[5]
-    tries = np.repeat(draw[None], 25, axis=0)
-    share = np.linspace(0.25, 0.7, len(tries))
-    tries[:, 1] = draw[1] - draw[3] + share * whole
-    tries[:, 3], tries[:, 4], tries[:, 5] = share * whole, (1 - share) * whole, 0.0
-    depth = _in_valley(valleys, tries) - 0.3 * (share - 0.42) ** 2
-    best: Doubles = tries[int(np.argmax(depth))]
+    shares, lifts, tilts = (
+        part.ravel()
+        for part in np.meshgrid(
+            np.linspace(0.25, 0.7, 19), np.linspace(-0.045, 0.045, 16), np.linspace(-0.02, 0.02, 5)
+        )
+    )
+    tries = np.repeat(draw[None], len(shares), axis=0)
+    tries[:, 1] = draw[1] - draw[3] + shares * whole
+    tries[:, 3], tries[:, 4], tries[:, 5] = shares * whole, (1 - shares) * whole, 0.0
+    tries[:, 6], tries[:, 7] = lifts, tilts
+    unusual = 0.3 * (shares - 0.42) ** 2 + (0.8 * (lifts - USUAL[6])) ** 2 + tilts**2
+    best: Doubles = tries[int(np.argmax(_in_valley(valleys, tries) - unusual))]
     return best
 
 
 def _in_valley(valleys: Doubles, draws: Doubles) -> Doubles:
     """Mean valley under the line where the lips meet, [n]."""
     x, y, half, _, _, _, lift, tilt = (column[:, None] for column in draws.T)
-    t = np.linspace(-0.8, 0.8, COLUMNS)[None]
+    t = np.linspace(-0.88, 0.88, COLUMNS)[None]
     line = y - lift * t * t + tilt * t
     row = np.clip(np.rint((line - TOP) / STEP), 0, valleys.shape[0] - 1).astype(np.intp)
     column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, valleys.shape[1] - 1)
@@ -197,6 +205,16 @@ def _covered(sums: Doubles, draws: Doubles) -> Doubles:
     return covered
 
 
+def _redness_between(red: Doubles, draw: Doubles) -> float:
+    """Mean redness within a narrow band about the line between the lips, as a share of 1."""
+    x, y, half, _, _, gap, lift, tilt = (float(v) for v in draw)
+    t, off = np.meshgrid(np.linspace(-0.7, 0.7, COLUMNS), np.linspace(-0.012, 0.012, 7))
+    line = y - lift * t * t + tilt * t + gap / 2 * (1 - t * t)
+    row = np.clip(np.rint((line + off - TOP) / STEP), 0, red.shape[0] - 1).astype(np.intp)
+    column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, red.shape[1] - 1)
+    return float((red[row, column.astype(np.intp)].mean() + 1) / 2)
+
+
 def arrays_of(lips: Lips) -> Doubles:
-    """The nine numbers, float64 [9]."""
+    """The ten numbers, float64 [10]."""
     return np.array(astuple(lips))

@@ -1,0 +1,121 @@
+"""What is learned of a source video: one picture of the face with its mouth nearly closed, and where
+its lips are.
+
+What it is not: rendering. The mouth of this picture replaces the source's own in every frame, which
+is what takes the source's own speech out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lipsync import align
+from models.lipsync.base import FaceSample, Image, Pose
+from models.lipsync.lips import Lips, arrays_of, find_lips
+from models.lipsync.plane import grid, sampled, to_picture
+
+MOST_SAMPLES = 16
+FINALISTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """The learned picture [H, W, 3] BGR with its pose and lips; `template` and `light_weight`
+    follow from them.
+    """
+
+    crop: Image
+    pose: Pose
+    lips: Lips
+    template: align.Template
+    light_weight: NDArray[np.float32]
+
+
+def make(crop: Image, pose: Pose, lips: Lips) -> Rest:
+    """A rest from what is stored of it."""
+    return Rest(crop, pose, lips, align.template(crop, pose), _light_weight())
+
+
+def learn(samples: Sequence[FaceSample]) -> Rest:
+    """Choose the picture: lips nearly closed, sharp, and like the other pictures.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not samples:
+        raise ValueError("no samples of the face: at least one is needed")
+    chosen = [samples[i] for i in _spread(len(samples), MOST_SAMPLES)]
+    found = [find_lips(sample.crop, sample.pose) for sample in chosen]
+    cost = _costs(chosen, found)
+    finalists = np.argsort(cost, kind="stable")[:FINALISTS]
+    templates = {int(i): align.template(chosen[i].crop, chosen[i].pose) for i in finalists}
+    unlike = {i: _unlike(templates[i], chosen) for i in templates}
+    best = min(templates, key=lambda i: cost[i] + 0.5 * unlike[i])
+    return make(chosen[best].crop.copy(), chosen[best].pose, found[best])
+
+
+def dump(rest: Rest) -> dict[str, NDArray[Any]]:
+    """The rest as arrays."""
+    return {
+        "crop": rest.crop,
+        "pose": np.array(astuple(rest.pose)),
+        "lips": arrays_of(rest.lips),
+    }
+
+
+def restore(arrays: dict[str, NDArray[Any]]) -> Rest:
+    """The inverse of `dump`.
+
+    Raises:
+        KeyError: an array is missing.
+    """
+    pose = Pose(*(float(v) for v in arrays["pose"]))
+    lips = Lips(*(float(v) for v in arrays["lips"]))
+    return make(np.ascontiguousarray(arrays["crop"]), pose, lips)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most `most` indices spread evenly over `count`."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
+
+
+def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.float64]:
+    """How little each sample suits: open lips, lips elsewhere than in the others, blur."""
+    numbers = np.array([[lips.gap, lips.y, lips.half, lips.sure, lips.shut] for lips in found])
+    usual = np.median(numbers, axis=0)
+    sharp = np.array([_sharpness(sample) for sample in samples])
+    return (
+        numbers[:, 0] / 0.05
+        + (np.abs(numbers[:, 1] - usual[1]) / 0.03) ** 2
+        + (np.abs(numbers[:, 2] - usual[2]) / 0.04) ** 2
+        + np.maximum(0, 0.4 - numbers[:, 3])
+        + 2.0 * (1 - numbers[:, 4])
+        + 1.5 * np.maximum(0, 1 - sharp / max(float(np.median(sharp)), 1e-6))
+    )
+
+
+def _sharpness(sample: FaceSample) -> float:
+    """Mean strength of fine detail around the mouth, at one size for all."""
+    view = to_picture(sample.pose) @ grid(-0.3, -0.2, 1 / 160)
+    grey = cv2.cvtColor(sampled(sample.crop, view, 96, 80), cv2.COLOR_BGR2GRAY)
+    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+
+
+def _unlike(learned: align.Template, samples: Sequence[FaceSample]) -> float:
+    """Mean difference of the other samples after they are laid over this one."""
+    return float(np.mean([align.align(learned, s.crop, s.pose).residual for s in samples]))
+
+
+def _light_weight() -> NDArray[np.float32]:
+    """Where the light is compared, on the grid of align.py: skin around the mouth that is not
+    painted over.
+    """
+    u, v = align.coordinates()
+    near = np.exp(-((v / 0.25) ** 4)) * np.exp(-((u / 0.36) ** 8))
+    return (align.still() * near).astype(np.float32)

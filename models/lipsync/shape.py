@@ -1,0 +1,118 @@
+"""How a mouth changes with the speech feature: for every point of the new face, which point of the
+learned face is shown there, and where the mouth is open.
+
+What it is not: pixels or colours (mouth.py). Everything is a smooth formula in the face's plane
+(plane.py), so it is cheap on a coarse grid and has no triangles to flip. The amounts (a lower lip
+that does most of the opening, an upper lip that does little, corners that come in for rounding) are
+those that a face mesh shows on people who speak, rounded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lipsync.lips import Lips
+
+Floats = NDArray[np.float32]
+
+FEATURES = 5
+"""Opening, width, rounding, teeth, closure."""
+OPEN_WIDEST = 0.125
+"""Distance of the lips at opening 1, in face widths (a fifth of the distance of the outer eye
+corners)."""
+UPPER_SHARE = 0.16
+"""The upper lip's share of an opening."""
+CLOSING_UPPER_SHARE = 0.3
+"""The upper lip's share of the way when lips that were learned open are closed."""
+UPPER_REACH, LOWER_REACH = 0.105, 0.275
+"""How far above and below the lips the face moves with them: to the nose, to the chin's edge."""
+INNER = 0.9
+"""Where the opening's corners lie between those of the lips."""
+INSIDE = 0.006
+"""How far within the lips their learned edge is taken, lest teeth or dark stick to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """On the points given, each an array of their shape, in face widths: where the upper and the
+    lower part of the face are taken from (`u`, `upper_v`, `lower_v`), how far a point lies below
+    the upper lip's edge and below the lower lip's edge, the place between the corners (-1..1), the
+    height of the opening there, and how far the point lies below the line of the closed lips.
+    """
+
+    u: Floats
+    upper_v: Floats
+    lower_v: Floats
+    below_upper: Floats
+    below_lower: Floats
+    across: Floats
+    opening: Floats
+    below_line: Floats
+
+
+def fade(t: Floats) -> Floats:
+    """1 at t ≤ 0, 0 at t ≥ 1, smooth between (slope at most 1.5)."""
+    t = np.clip(t, 0, 1)
+    return 1 - t * t * (3 - 2 * t)
+
+
+def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
+    """The change of the face at the points (u, v) for one feature [5]."""
+    opening, width, rounding, _, closure = (float(x) for x in np.clip(feature, 0, 1))
+    stretch = 0.1 * width - 0.2 * rounding - 0.06 * opening
+    source_u = _sideways(lips, stretch, u, v)
+    t = (source_u - lips.x) / lips.half
+    square = np.minimum(t * t, 1)
+    arch = 1 - square
+    parted = np.maximum(1 - square / INNER**2, 0)
+    edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
+    gap = lips.gap * arch
+    line = edge + CLOSING_UPPER_SHARE * gap
+    wide = OPEN_WIDEST * opening * (1 - 0.8 * closure)
+    upper_to = line - UPPER_SHARE * wide * parted
+    lower_to = line + (1 - UPPER_SHARE) * wide * parted**0.8
+    above, below = upper_to - v, v - lower_to
+    swell = 0.16 * rounding - 0.2 * closure
+    inside = INSIDE * min(1.0, lips.gap / 0.03)
+    upper_v = v - (upper_to - edge) * fade(above / UPPER_REACH)
+    upper_v += _swell(above, swell, lips.upper) - inside * _near(above, 0.5 * lips.upper) * arch
+    jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
+    moved = (1 - UPPER_SHARE) * wide * jaw - (1 - CLOSING_UPPER_SHARE) * gap
+    lower_v = v - moved * fade(below / LOWER_REACH)
+    lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, 0.5 * lips.lower) * arch
+    return Field(
+        source_u, upper_v, lower_v, -above, below, t, (lower_to - upper_to), (v - line)
+    )
+
+
+def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
+    """Where a point comes from when the mouth grows wider by `stretch` (a share of its width)."""
+    across = (u - lips.x) / (1.9 * lips.half)
+    along = (v - lips.y - lips.gap / 2) / 0.17
+    near = np.exp(-(across * across + along * along))
+    return lips.x + (u - lips.x) / (1 + stretch * near)
+
+
+def _near(distance: Floats, reach: float) -> Floats:
+    t = np.maximum(distance, 0) / reach
+    return np.exp(-t * t)
+
+
+def _swell(distance: Floats, amount: float, height: float) -> Floats:
+    """What is added to the source's distance from a lip's edge (towards it: positive means a
+    thicker lip).
+    """
+    distance = np.maximum(distance, 0)
+    return distance * (amount / (1 + amount)) * _near(distance, 1.5 * height)
+
+
+def _jaw(t: Floats, parted: Floats, depth: Floats) -> Floats:
+    """How much of the opening a point below the lip takes part in: at the lip as the lip does,
+    further down (at depth 1) as the chin does. The change is slow enough not to fold the skin.
+    """
+    chin = 0.7 * np.exp(-((t / 1.25) ** 4))
+    share = 1 - fade(depth)
+    return parted**0.8 * (1 - share) + chin * share
