@@ -11,9 +11,9 @@ import sys
 from types import FrameType
 
 from apiflask import APIFlask
+
 from server.http.app import create_app
 from server.http.probes import create_ops_app
-
 from server.jobs.files import JobFiles
 from server.jobs.store import open_store
 from server.lifecycle import Lifecycle, lone_place

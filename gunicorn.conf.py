@@ -33,9 +33,12 @@ for _name in (
     "flask",
     "apiflask",
     "pydantic",
-    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite",
     "alembic.command",
+    "alembic.context",
     "prometheus_client",
+    "psutil",
+    "filelock",
 ):
     importlib.import_module(_name)
 

@@ -203,7 +203,7 @@ class Lane:
                 queue, entries = picked
                 if entries and not self._work(queue, entries):
                     return
-        except Exception as error:  # without this thread nothing would ever be answered
+        except Exception as error:  # noqa: BLE001 - without this thread nothing is ever answered
             _log.exception("the lane failed")
             self._die(f"the lane failed: {error}")
 

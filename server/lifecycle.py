@@ -52,7 +52,6 @@ class Lifecycle:
         self._settings = settings
         self._state = state
         self._boot = Boot(settings, state, store, files, parts or Parts())
-        self._store = store
         self._place: Place | None = None
         self._bench: Workbench | None = None
         self._events: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -162,10 +161,6 @@ class Lifecycle:
                 return
             self._tick()
 
-    def _count_jobs(self) -> None:
-        for state, count in self._store.counts().items():
-            metrics.JOBS.labels(state.value).set(count)
-
     def _tick(self) -> None:
         try:
             self._measure()
@@ -185,7 +180,6 @@ class Lifecycle:
         metrics.RSS_BYTES.set(rss_bytes())
         for phase in Phase:
             metrics.PHASE.labels(phase.value).set(self._state.phase is phase)
-        self._count_jobs()
         device = self._state.device
         if device.kind != "cuda":
             return

@@ -19,7 +19,6 @@ import numpy as np
 from models.catalog import ModelEntry, ModelKind
 from server import metrics
 from server.boot import Parts
-from server.jobs.job import JobState
 from server.lifecycle import Lifecycle
 from server.logs import configure_logs
 from server.settings import load_settings
@@ -90,13 +89,6 @@ class FakeRunner:
         job.start()
 
 
-class FakeStore:
-    """No jobs."""
-
-    def counts(self) -> dict[JobState, int]:
-        return dict.fromkeys(JobState, 0)
-
-
 class FakeApp:
     """Routes: /health, /slow?s=, /job?s=, /eat?mib=, /hold?s= (holds the GIL), POST /body."""
 
@@ -114,7 +106,7 @@ class FakeApp:
         lifecycle = Lifecycle(
             settings,
             self.state,
-            FakeStore(),
+            None,
             files,
             Parts(entries=entries, runner=self.make_runner),
         )
@@ -141,7 +133,7 @@ class FakeApp:
         return {
             "status": self.state.phase.value,
             "reason": self.state.reason,
-            "pid": os.getpid(),
+            "worker_pid": os.getpid(),
             "models": self.state.models,
             "device": {"kind": device.kind, "slot": device.slot, "why": device.why},
             "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),

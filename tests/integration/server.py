@@ -152,8 +152,8 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended; the log:\n{self.log}")
             health = self.health()
-            good = health.get("status") == "ready" and self.worker_pids != [not_pid]
-            return health if good and health.get("pid", 0) != not_pid else {}
+            good = health.get("status") == "ready" and health["worker_pid"] != not_pid
+            return health if good else {}
 
         health: dict[str, Any] = self.wait(ready, "readiness", timeout_s)
         return health

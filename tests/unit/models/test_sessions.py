@@ -59,6 +59,7 @@ def test_the_libraries_that_torch_brings_are_loaded_first_where_torch_is(
     if loaded:
         monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
     runtime = SimpleNamespace(preload_dlls=lambda: done.append(1))
-    assert [item[0] if isinstance(item, tuple) else item for item in sessions._wanted(runtime, "cuda")] == [CUDA, CPU]  # fmt: skip
+    (cuda, _options), cpu = sessions._wanted(runtime, "cuda")
+    assert (cuda, cpu) == (CUDA, CPU)
     assert len(done) == calls
     assert sessions._wanted(runtime, "cpu") == [CPU]

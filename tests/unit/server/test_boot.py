@@ -1,0 +1,277 @@
+"""The boot: lease, device, models, lane, runner; and words for each way it can fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from models.catalog import ModelEntry, ModelKind
+from models.lane import BatchReport, Lane
+from models.sessions import ProviderError
+from server import boot as boot_module
+from server import metrics
+from server.board import Board, Outcome
+from server.boot import Boot, LipSyncEngine, Parts, StoppedBootError, Workbench, record_batch
+from server.device import BootError
+from server.lease import Lease
+from server.master import Place
+from server.settings import load_settings
+from server.slots import Slot
+from server.state import DeviceReport, WorkerState
+
+CPU = Slot(0, "", "DEVICE=cpu")
+
+
+class FakeBackend:
+    """A lip-sync backend that doubles numbers; also the detector and the speech model."""
+
+    speech = "voice"
+    max_batch = 8
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def clone(self) -> FakeBackend:
+        return FakeBackend(self.device)
+
+    def render(self, items: Sequence[int]) -> list[int]:
+        return [2 * item for item in items]
+
+
+def load(device: str, weights_dir: Path) -> object:
+    return FakeBackend(device)
+
+
+def load_without_cuda(device: str, weights_dir: Path) -> object:
+    if device == "cuda":
+        raise ProviderError("ONNX Runtime runs it on the CPU")
+    return FakeBackend(device)
+
+
+def load_broken(device: str, weights_dir: Path) -> object:
+    raise ValueError("bad weights")
+
+
+class FakeRunner:
+    running = 0
+    finished = 0
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.started = False
+
+    def start(self) -> None:
+        self.started = True
+
+    def drain(self, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    finish_and_stop = drain
+
+
+class BrokenRunner(FakeRunner):
+    def start(self) -> None:
+        raise OSError("the store cannot be used")
+
+
+def entries(speech_loader: str = "load") -> list[ModelEntry]:
+    return [
+        ModelEntry("haar", ModelKind.FACE, f"{__name__}:load"),
+        ModelEntry("viseme", ModelKind.LIPSYNC, f"{__name__}:load"),
+        ModelEntry("voice", ModelKind.AUDIO, f"{__name__}:{speech_loader}"),
+    ]
+
+
+class Case:
+    """One boot and what it ran with."""
+
+    def __init__(self, folder: Path, parts: Parts, **settings: Any) -> None:
+        self.settings = load_settings(DATA_DIR=str(folder), **settings)
+        self.state = WorkerState()
+        files = SimpleNamespace(run=folder / "run", cache=folder / "cache")
+        self.boot = Boot(self.settings, self.state, "the store", files, parts)
+        board = Board()
+        self.place = Place(CPU, board.note(1), board, None)
+        self.bench: Workbench | None = None
+
+    def run(self) -> Workbench:
+        self.bench = self.boot.run(self.place, lambda reason: None)
+        return self.bench
+
+
+class Cases:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[Case] = []
+
+    def __call__(self, parts: Parts | None = None, **settings: Any) -> Case:
+        parts = parts or Parts(entries(), FakeRunner)
+        self.made.append(Case(self.folder, parts, **settings))
+        return self.made[-1]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Cases]:
+    cases = Cases(tmp_path)
+    yield cases
+    for made in cases.made:
+        if made.bench is not None:
+            made.bench.lane.stop()
+            made.bench.lease.release()
+
+
+def test_a_boot_gives_lease_models_lane_and_a_started_runner(case: Cases) -> None:
+    one = case()
+    bench = one.run()
+    assert bench.lease.held
+    assert bench.registry.loads == {"haar": 1, "viseme": 1, "voice": 1}
+    assert one.state.models == {"haar": "ready", "viseme": "ready", "voice": "ready"}
+    assert isinstance(bench.runner, FakeRunner)
+    assert bench.runner.started
+    assert bench.runner.arguments["store"] == "the store"
+
+
+def test_the_speech_model_that_the_backend_names_is_loaded(
+    case: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBackend, "speech", "gone")
+    with pytest.raises(BootError, match="no model is called 'gone'") as info:
+        case().run()
+    assert info.value.final
+
+
+def test_a_job_s_tools_lead_into_the_lane_and_count_as_one_caller_each(case: Cases) -> None:
+    one = case(MAX_FPS=50, X264_CRF=30)
+    bench = one.run()
+    assert isinstance(bench.runner, FakeRunner)
+    tools = bench.runner.arguments["tools"]
+    mine, theirs = tools("viseme"), tools("viseme")
+    assert mine.submit(21).result(10) == 42
+    assert mine.detector is not theirs.detector
+    assert mine.speech is theirs.speech is bench.registry.get("voice")
+    assert (mine.limits.max_fps, mine.encoding.crf) == (50, 30)
+    assert mine.cache_dir.name == "cache"
+
+
+def test_the_engine_s_batch_is_the_smaller_of_backend_and_setting() -> None:
+    backend: Any = FakeBackend("cpu")
+    assert LipSyncEngine("viseme", backend, 4).max_batch == 4
+    assert LipSyncEngine("viseme", backend, 99).max_batch == 8
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_boot_with_its_cause(case: Cases) -> None:
+    with pytest.raises(BootError, match="'voice' cannot be loaded on cpu: ValueError: bad") as info:
+        case(Parts(entries("load_broken"), FakeRunner)).run()
+    assert not info.value.final
+
+
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = DeviceReport(kind="cuda", name="H200")
+    monkeypatch.setattr(boot_module, "open_device", lambda settings, slot: report)
+
+
+def test_a_silent_fall_back_is_refused_where_a_gpu_is_asked_for(
+    case: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_gpu(monkeypatch)
+    with pytest.raises(BootError, match="REQUIRE_GPU=1: .*ONNX Runtime runs it on the CPU") as info:
+        case(Parts(entries("load_without_cuda"), FakeRunner), REQUIRE_GPU=True).run()
+    assert info.value.final
+
+
+def test_a_silent_fall_back_is_said_and_taken_where_none_is_asked_for(
+    case: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_a_gpu(monkeypatch)
+    bench = case(Parts(entries("load_without_cuda"), FakeRunner)).run()
+    assert bench.registry.get("voice").device == "cpu"
+    assert bench.registry.get("viseme").device == "cuda"
+
+
+def test_a_device_that_another_holds_ends_the_boot_after_the_wait(
+    case: Cases, tmp_path: Path
+) -> None:
+    other = Lease(tmp_path / "run" / "device-cpu.lock")
+    other.acquire(1)
+    one = case(LEASE_TIMEOUT_S=0.2)
+    with pytest.raises(BootError, match="LEASE_TIMEOUT_S") as info:
+        one.run()
+    other.release()
+    assert not info.value.final
+
+
+def test_a_boot_that_waits_for_the_lease_ends_when_the_worker_drains(
+    case: Cases, tmp_path: Path
+) -> None:
+    other = Lease(tmp_path / "run" / "device-cpu.lock")
+    other.acquire(1)
+    one = case()
+    one.state.draining.set()
+    with pytest.raises(StoppedBootError):
+        one.run()
+    other.release()
+
+
+def test_a_data_folder_that_cannot_be_used_is_final(case: Cases, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("in the way")
+    with pytest.raises(BootError, match="no lease on the device") as info:
+        case().run()
+    assert info.value.final
+
+
+def test_a_runner_that_cannot_start_leaves_no_lane_behind(
+    case: Cases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Lane] = []
+    real = Lane.stop
+
+    def stop(lane: Lane, timeout_s: float = 10.0) -> None:
+        stopped.append(lane)
+        real(lane, timeout_s)
+
+    monkeypatch.setattr(Lane, "stop", stop)
+    with pytest.raises(OSError, match="the store cannot be used"):
+        case(Parts(entries(), BrokenRunner)).run()
+    assert len(stopped) == 1
+
+
+def test_each_step_is_on_the_board_so_that_a_death_has_a_place(case: Cases) -> None:
+    one = case(Parts(entries(), BrokenRunner))
+    with pytest.raises(OSError, match="store"):
+        one.run()
+    assert one.place.note.read() == (Outcome.BOOTING, "starting the job runner")
+
+
+def test_a_batch_is_counted_in_the_metrics() -> None:
+    record_batch(BatchReport("an engine", 4, 8, True, 1, 0.01, 0.5))
+    text = generate_latest(metrics.REGISTRY).decode()
+    for line in (
+        'mouthpiece_batch_size_sum{engine="an engine"} 4.0',
+        'mouthpiece_batch_fill_sum{engine="an engine"} 0.5',
+        'mouthpiece_ooms_total{engine="an engine"} 1.0',
+        'mouthpiece_mixed_batches_total{engine="an engine"} 1.0',
+        'mouthpiece_lane_busy_seconds_total{engine="an engine"} 0.5',
+    ):
+        assert line in text
+
+
+def test_the_real_parts_are_the_catalogue_and_the_job_runner(tmp_path: Path) -> None:
+    from server.jobs.runner import JobRunner
+
+    state = WorkerState()
+    runner = Parts().runner(
+        settings=load_settings(DATA_DIR=str(tmp_path)),
+        state=state,
+        store=None,
+        files=None,
+        tools=lambda name: None,
+    )
+    assert isinstance(runner, JobRunner)
+    assert {entry.name for entry in Parts().entries} >= {"haar", "viseme", "viseme-audio"}
+    assert time.time() - state.started_at < 60
