@@ -23,7 +23,8 @@ from server.http.errors import bad_request
 from server.jobs.files import JobFiles
 
 JSON_MAX_BYTES = 1024 * 1024
-FORM_FIELD_MAX_BYTES = 64 * 1024
+# The parser holds this against its whole buffer of 64 KiB and more, not only against a field.
+FORM_FIELD_MAX_BYTES = 512 * 1024
 FORM_MAX_PARTS = 32
 JSON_MAX_DEPTH = 32
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 from apiflask import APIFlask, HTTPError
 from flask import Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from server.http import envelope
 from server.http.shapes import ErrorBody, ErrorInfo
@@ -73,7 +73,16 @@ def _from_http(error: HTTPException) -> Problem:
         for name, value in error.get_headers()
         if name.lower() not in ("content-type", "content-length")
     }
-    return Problem(status, _code(error.name), error.description or error.name, headers=headers)
+    return Problem(status, _code(error.name), _say(error), headers=headers)
+
+
+def _say(error: HTTPException) -> str:
+    if isinstance(error, NotFound):
+        return f"there is no route {request.path!r}; /openapi.json lists all"
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not allowed for {request.path}; allowed: {allowed}"
+    return error.description or error.name
 
 
 def _from_validation(error: HTTPError) -> Problem:

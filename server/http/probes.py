@@ -31,12 +31,17 @@ metrics_bp = APIBlueprint("metrics", __name__, tag="Probes")
 status_bp = APIBlueprint("status", __name__, tag="Status")
 
 _GIB = 1024**3
-_DOWN: Responses = {503: {"description": "The worker cannot do its work; the body says why."}}
+_DOWN_TEXT = "The worker cannot do its work; the body, of the same shape, says why."
+
+
+def _down(shape: str) -> Responses:
+    schema = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
+    return {503: {"description": _DOWN_TEXT, "content": {"application/json": schema}}}
 
 
 @bp.get("/health")
 @bp.output(Health)
-@bp.doc(responses=_DOWN)
+@bp.doc(responses=_down("Health"))
 def health() -> tuple[Health, int]:
     """How the worker is: 200 while it lives and may work, 503 when it has failed."""
     state = service().state
@@ -47,7 +52,7 @@ def health() -> tuple[Health, int]:
         device_name=state.device.name,
         reason=state.reason,
         models=dict(state.models),
-        worker_pid=state.pid,
+        pid=state.pid,
         uptime_s=round(time.time() - state.started_at, 3),
     )
     return body, 503 if state.phase is Phase.FAILED else 200
@@ -62,7 +67,7 @@ def live() -> Live:
 
 @bp.get("/v2/health/ready")
 @bp.output(Ready)
-@bp.doc(responses=_DOWN)
+@bp.doc(responses=_down("Ready"))
 def ready() -> tuple[Ready, int]:
     """200 when new work is begun at once, 503 when it is not."""
     state = service().state

@@ -111,7 +111,7 @@ class Health(BaseModel):
     device_name: str
     reason: str
     models: dict[str, str]
-    worker_pid: int
+    pid: int
     uptime_s: float
 
 

@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from server import metrics
 from server.jobs.claims import Owner
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
@@ -158,6 +159,8 @@ class JobRunner:
         if self._closing.is_set():
             watch.stop(Stop.DRAIN)
         with structlog.contextvars.bound_contextvars(job_id=job.id):
+            if job.attempt == 1:
+                metrics.JOB_WAIT_SECONDS.observe(max(0.0, time.time() - job.created_at))
             log.info("job_started", attempt=job.attempt, crashes=job.crashes)
             try:
                 final = self.work.attempt(job, watch)

@@ -6,20 +6,20 @@ What it is not: threads, claims or the supervisor (runner.py).
 from __future__ import annotations
 
 import errno
-import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
-from trans_dh_service.pipeline import dub
 
+from server import metrics
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
-from server.jobs.job import Job, JobError, JobOutcome
+from server.jobs.job import Job, JobError, JobOutcome, JobState
 from server.jobs.store import JobStore
 from server.jobs.watch import JobWatch, Stop
 from server.settings import Settings
+from trans_dh_service.pipeline import dub
 from trans_dh_service.probe import probe_audio, probe_video
 from trans_dh_service.task import (
     DubResult,
@@ -37,7 +37,7 @@ Dub = Callable[[DubTask, DubTools, DubWatch], DubResult]
 log = structlog.get_logger(__name__)
 
 # What we made ourselves is not refused for being long or large.
-_NO_LIMITS = MediaLimits(math.inf, math.inf, 2**62, math.inf)
+_NO_LIMITS = MediaLimits(1e9, 1e9, 2**31 - 1, 1e5)
 # AAC pads a stream to whole frames of 1024 samples, up to 0.13 s at 8 kHz, at both ends.
 _STREAMS_APART_S = 0.3
 _STORE_TRIES = 30
@@ -98,6 +98,9 @@ class Work:
         tools = self._tools_for(job)
         task = self._task(job)
         result = self.dub(task, tools, watch)
+        metrics.FRAMES.inc(result.frames)
+        for part, busy_s in result.stage_s.items():
+            metrics.STAGE_SECONDS.labels(part).inc(busy_s)
         made = inspect_output(result.path, result.seconds)
         if not self._store.held(job):
             raise StoppedError
@@ -136,6 +139,7 @@ class Work:
         if not insist(lambda: self._store.complete(job, outcome)):
             self._lost(job)
             return False
+        metrics.JOBS_FINISHED.labels(JobState.COMPLETED.value).inc()
         self._files.discard_inputs(job)
         if job.request.code is not None:
             # HeyGem's clients play no streams: the segments would only be a second copy.
@@ -174,6 +178,7 @@ class Work:
         if not insist(lambda: self._store.fail(job, reason)):
             self._lost(job)
             return False
+        metrics.JOBS_FINISHED.labels(JobState.FAILED.value).inc()
         self._files.discard_inputs(job)
         self._files.discard_work(job.id)
         return True

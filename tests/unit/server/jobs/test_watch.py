@@ -1,0 +1,90 @@
+"""What a running job tells."""
+
+from __future__ import annotations
+
+from server.jobs.claims import Report
+from server.jobs.job import Job, JobRequest, JobState
+from server.jobs.watch import JobWatch, Stop
+from trans_dh_service.task import Stage
+
+
+def watch_of(progress: int = 0, segments_done: int = 0) -> JobWatch:
+    request = JobRequest("/v", "/a", "viseme")
+    return JobWatch(
+        Job(
+            "video_1",
+            request,
+            JobState.IN_PROGRESS,
+            0.0,
+            progress=progress,
+            segments_done=segments_done,
+        )
+    )
+
+
+def test_stages_and_frames_give_the_milestones_that_clients_know() -> None:
+    watch = watch_of()
+    seen = []
+    for stage in (Stage.PREPARE, Stage.SPEECH, Stage.RENDER):
+        watch.stage(stage)
+        seen.append(watch.take())
+    for frames in (50, 100):
+        watch.progress(frames, 100)
+        seen.append(watch.take())
+    watch.stage(Stage.JOIN)
+    seen.append(watch.take())
+    assert [report.progress for report in seen if report] == [0, 10, 20, 55, 90, 90]
+    assert [report.stage for report in seen if report][-1] == "join"
+
+
+def test_progress_never_goes_back_when_a_job_resumes() -> None:
+    watch = watch_of(progress=60)
+    watch.stage(Stage.PREPARE)
+    watch.progress(1, 100)
+    report = watch.take()
+    assert report is not None
+    assert report.progress == 60
+
+
+def test_no_frames_at_all_are_no_division_by_zero() -> None:
+    watch = watch_of()
+    watch.progress(0, 0)
+    report = watch.take()
+    assert report is not None
+    assert report.progress == 20
+
+
+def test_only_segments_that_were_not_there_before_count_as_new() -> None:
+    watch = watch_of(segments_done=2)
+    watch.segment(1, 4)
+    assert watch.take() == Report("", 0, 2, 4, new_segment=False)
+    watch.segment(2, 4)
+    assert watch.take() == Report("", 0, 3, 4, new_segment=True)
+
+
+def test_nothing_new_is_no_report_and_a_report_put_back_comes_again() -> None:
+    watch = watch_of()
+    assert watch.take() is None
+    watch.segment(0, 4)
+    report = watch.take()
+    assert report is not None
+    assert watch.take() is None
+    watch.put_back(report)
+    assert watch.take() == report
+
+
+def test_the_first_reason_to_stop_counts() -> None:
+    watch = watch_of()
+    assert not watch.stopped()
+    watch.stop(Stop.LOST)
+    watch.stop(Stop.DRAIN)
+    assert watch.stopped()
+    assert watch.why is Stop.LOST
+
+
+def test_idle_time_starts_again_with_every_sign_of_life() -> None:
+    watch = watch_of()
+    watch._moved_at -= 100
+    assert watch.idle_s() > 99
+    watch.progress(1, 10)
+    assert watch.idle_s() < 1
