@@ -47,10 +47,11 @@ def seed(gray: Image, x_px: float, y_px: float, width_px: float) -> Points:
     if min(part.shape, default=0) < 8:
         return NO_POINTS
     apart = max(2.0, 0.045 * width_px)
-    corners = cv2.goodFeaturesToTrack(part, MAX_POINTS, 0.01, apart, blockSize=5)
-    if corners is None:
+    found: object = cv2.goodFeaturesToTrack(part, MAX_POINTS, 0.01, apart, blockSize=5)
+    if found is None:
         return NO_POINTS
-    return (corners.reshape(-1, 2) + np.array([left, top], np.float32)).astype(np.float32)
+    corners = np.asarray(found, np.float32).reshape(-1, 2)
+    return corners + np.array([left, top], np.float32)
 
 
 def follow(before: Image, now: Image, points: Points) -> tuple[Points, Move | None]:
@@ -61,12 +62,12 @@ def follow(before: Image, now: Image, points: Points) -> tuple[Points, Move | No
         return NO_POINTS, None
     left, top, right, bottom = _around(points, now.shape)
     shift = np.array([left, top], np.float32)
-    old = points - shift
+    old = (points - shift).reshape(-1, 1, 2)
     new, good, error = cv2.calcOpticalFlowPyrLK(
         before[top:bottom, left:right],
         now[top:bottom, left:right],
-        old.reshape(-1, 1, 2),
-        None,
+        old,
+        old.copy(),
         winSize=(WINDOW_PX, WINDOW_PX),
         maxLevel=LEVELS - 1,
         criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 0.02),

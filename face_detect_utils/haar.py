@@ -50,10 +50,10 @@ class HaarDetector(FaceDetector):
     def _detect(self, image: Image) -> list[Face]:
         _check(image)
         scale = min(1.0, LONG_SIDE_PX / max(image.shape[:2]))
-        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        grey = image if image.ndim == 2 else _image(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
         if scale < 1.0:
-            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        grey = cv2.equalizeHist(grey)
+            grey = _image(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+        grey = _image(cv2.equalizeHist(grey))
         boxes, _, votes = self._faces.detectMultiScale3(
             grey,
             scaleFactor=SCALE_STEP,
@@ -61,12 +61,10 @@ class HaarDetector(FaceDetector):
             minSize=(MIN_FACE_PX, MIN_FACE_PX),
             outputRejectLevels=True,
         )
-        found = [
-            self._face(grey, box, vote, scale) for box, vote in zip(boxes, votes, strict=True)
-        ]
+        found = [self._face(grey, box, vote, scale) for box, vote in zip(boxes, votes, strict=True)]
         return sorted(found, key=lambda face: -face.area_px)
 
-    def _face(self, grey: Image, box: NDArray[np.int32], vote: float, scale: float) -> Face:
+    def _face(self, grey: Image, box: Sequence[int], vote: float, scale: float) -> Face:
         x, y, width, height = (float(v) for v in box)
         points = self._points(grey, box)
         return Face(
@@ -78,13 +76,13 @@ class HaarDetector(FaceDetector):
             None if points is None else points / np.float32(scale),
         )
 
-    def _points(self, grey: Image, box: NDArray[np.int32]) -> NDArray[np.float32] | None:
+    def _points(self, grey: Image, box: Sequence[int]) -> NDArray[np.float32] | None:
         """Five points in pixels of `grey`, or None without two eyes."""
         x, y, width, height = (int(v) for v in box)
         top = y + int(0.15 * height)
         upper = grey[top : y + int(0.6 * height), x : x + width]
         scale = EYE_BOX_PX / width
-        upper = cv2.resize(upper, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+        upper = _image(cv2.resize(upper, None, fx=scale, fy=scale))
         eyes = self._eyes.detectMultiScale(upper, 1.15, 3, minSize=(18, 18), maxSize=(48, 48))
         pair = _best_pair(eyes, EYE_BOX_PX)
         if pair is None:
@@ -100,7 +98,7 @@ def load(device: str, weights_dir: Path) -> HaarDetector:
 
 
 def _cascade(name: str) -> cv2.CascadeClassifier:
-    path = Path(cv2.data.haarcascades) / name
+    path = Path(cv2.__file__).parent / "data" / name
     cascade = cv2.CascadeClassifier()
     if not path.is_file() or not cascade.load(str(path)):
         raise FileNotFoundError(
@@ -108,6 +106,11 @@ def _cascade(name: str) -> cv2.CascadeClassifier:
             "(version 5 wheels carry no cascades)"
         )
     return cascade
+
+
+def _image(picture: object) -> Image:
+    """cv2's answer as what it is, uint8; no copy."""
+    return np.asarray(picture, np.uint8)
 
 
 def _check(image: Image) -> None:
@@ -118,7 +121,7 @@ def _check(image: Image) -> None:
 
 
 def _best_pair(
-    eyes: Sequence[NDArray[np.int32]], width_px: float
+    eyes: Sequence[Sequence[int]], width_px: float
 ) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """Centres of the two boxes that look most like a pair of eyes (left in the picture first):
     apart as eyes are, roughly level, about the middle.

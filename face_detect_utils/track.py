@@ -213,7 +213,7 @@ class FaceTracker:
             return []
         scale = face_px / track.width
         kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=kind)
+        part = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=kind), np.uint8)
         return [_placed(face, scale, left, top) for face in self._detector.detect([part])[0]]
 
 

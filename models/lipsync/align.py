@@ -9,15 +9,16 @@ years on", IJCV 2004) with Tukey weights and a prior that holds the motion near 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.lipsync.base import Image, Pose
-from models.lipsync.plane import Matrix, grid, sampled, to_picture
+from models.lipsync.plane import Matrix, as_floats, grid, sampled, to_picture
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 SIZE_PX = 64
 """Pixels per face width: fine enough for a tenth of a pixel of a 640 px face, and quick."""
@@ -67,7 +68,7 @@ def still() -> Floats:
     mouth = 1 - np.exp(-(np.maximum(np.abs(u) - 0.14, 0) ** 2) / 0.006) * _ramp(v, -0.13, -0.05)
     chin = 1 - _ramp(v, 0.06, 0.14)
     eyes = 1 - 0.75 * (1 - _ramp(v, -0.36, -0.28))
-    return (face * mouth * chin * eyes).astype(np.float32)
+    return as_floats(face * mouth * chin * eyes)
 
 
 def coordinates() -> tuple[Floats, Floats]:
@@ -128,7 +129,7 @@ def align(learned: Template, crop: Image, pose: Pose) -> Fit:
 def _ramp(value: Floats, low: float, high: float) -> Floats:
     """0 below `low`, 1 above `high`, smooth between."""
     t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
+    return as_floats(t * t * (3 - 2 * t))
 
 
 def _centred(where: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -140,7 +141,7 @@ def _centred(where: NDArray[np.intp]) -> tuple[Floats, Floats]:
     )
 
 
-def _square(step: NDArray[np.float64]) -> Matrix:
+def _square(step: Floats) -> Matrix:
     return np.vstack([step.reshape(2, 3), np.zeros(3)])
 
 
@@ -152,25 +153,26 @@ def _uncentred(motion: Matrix) -> Matrix:
 
 
 def _warped(picture: Floats, motion: Matrix) -> Floats:
-    return cv2.warpAffine(
+    moved = cv2.warpAffine(
         picture,
         _uncentred(motion)[:2],
         (WIDTH, HEIGHT),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return as_floats(moved)
 
 
 def _normalised(colours: Image) -> Floats:
     """Grey without its local mean and contrast: light and exposure drop out."""
-    grey = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    grey = cv2.GaussianBlur(grey, (0, 0), 0.8)
+    grey = as_floats(cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY))
+    grey = as_floats(cv2.GaussianBlur(grey, (0, 0), 0.8))
     flat = grey - cv2.GaussianBlur(grey, (0, 0), NORM_SIGMA_PX)
     spread = np.sqrt(cv2.GaussianBlur(flat * flat, (0, 0), NORM_SIGMA_PX))
-    return (flat / (spread + 3.0)).astype(np.float32)
+    return as_floats(flat / (spread + 3.0))
 
 
 def _tukey(error: Floats) -> Floats:
     """Tukey's biweight: 1 for small errors, 0 beyond TUKEY."""
     t = np.clip(np.abs(error) / TUKEY, 0, 1)
-    return (1 - t * t) ** 2
+    return as_floats((1 - t * t) ** 2)

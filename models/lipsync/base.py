@@ -59,7 +59,7 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class FaceSample:
-    """One frame of a source video shown to `LipSync.learn`: crop [H, W, 3] BGR and the pose in it."""
+    """One frame of a video shown to `LipSync.learn`: crop [H, W, 3] BGR and the pose in it."""
 
     crop: Image
     pose: Pose

@@ -3,23 +3,24 @@
 What it is not: a network. Skin gives the hue; lips are what is redder than it (teeth, beard and the
 dark of the mouth are not). A template of eight numbers is laid over that map so that it covers as
 much of the red as it can: a deformable template (Yuille, Hallinan and Cohen, "Feature extraction
-from faces using deformable templates", IJCV 1992), searched by the cross-entropy method (Rubinstein
-1999) with a fixed seed, so the same picture gives the same lips. Works on one picture; slow-ish (some
-30 ms), so it is meant for learning, not for every frame.
+from faces using deformable templates", IJCV 1992), searched by the cross-entropy method
+(Rubinstein 1999) with a fixed seed, so the same picture gives the same lips. Takes some 30 ms, so
+it is meant for learning, not for every frame.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.lipsync.base import Image, Pose
-from models.lipsync.plane import grid, sampled, to_picture
+from models.lipsync.plane import as_floats, grid, sampled, to_picture
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
 
 STEP = 1 / 200
@@ -60,6 +61,8 @@ SPREAD = np.array([0.035, 0.04, 0.03, 0.012, 0.015, 0.05, 0.025, 0.01])
 PRIOR_WEIGHT = 0.02
 CLOSED = 0.02
 """A gap in face widths below which lips count as closed."""
+OPEN_CORNERS = 1.08
+"""The red of open lips thins out before their corners: how much wider they are."""
 START_GAPS = (0.005, 0.08)
 
 
@@ -75,10 +78,13 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
     whole = float(np.maximum(red, 0).sum()) + 1e-6
     sure = float(np.clip(_covered(sums, best[None])[0] / whole, 0, 1))
     if sure < 0.05:
-        best = USUAL
+        best = USUAL.copy()
     if best[5] < CLOSED:
         best = _parted(_valleys(lab), best)
-    return Lips(*(float(v) for v in best), sure=sure, shut=_redness_between(red, best))
+    else:
+        best[2] *= OPEN_CORNERS
+    numbers = [*best, sure, _redness_between(red, best)]
+    return Lips(*(float(v) for v in numbers))
 
 
 def _lower_face(crop: Image, pose: Pose) -> Floats:
@@ -86,7 +92,7 @@ def _lower_face(crop: Image, pose: Pose) -> Floats:
     width, height = round((RIGHT - LEFT) / STEP), round((BOTTOM - TOP) / STEP)
     picture = sampled(crop, to_picture(pose) @ grid(LEFT, TOP, STEP), width, height)
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
-    return cv2.GaussianBlur(lab, (0, 0), 1.0)
+    return as_floats(cv2.GaussianBlur(lab, (0, 0), 1.0))
 
 
 def redness(lab: Floats) -> Doubles:
@@ -101,7 +107,7 @@ def redness(lab: Floats) -> Doubles:
     floor = float(np.median(away))
     peak = float(np.percentile(away[near > 0.5], 92))
     middle, half = (peak + floor) / 2, max((peak - floor) / 2, 1.5)
-    return (np.clip((away - middle) / half, -1, 1) * near).astype(np.float64)
+    return np.asarray(np.clip((away - middle) / half, -1, 1) * near, np.float64)
 
 
 def _cheeks(lab: Floats) -> Floats:
@@ -180,7 +186,8 @@ def _in_valley(valleys: Doubles, draws: Doubles) -> Doubles:
 
 
 def _unlikely(draws: Doubles) -> Doubles:
-    return PRIOR_WEIGHT * (((draws - USUAL) / SPREAD) ** 2).sum(axis=1) / 8
+    apart: Doubles = (((draws - USUAL) / SPREAD) ** 2).sum(axis=1)
+    return PRIOR_WEIGHT * apart / draws.shape[1]
 
 
 def _covered(sums: Doubles, draws: Doubles) -> Doubles:
@@ -196,7 +203,8 @@ def _covered(sums: Doubles, draws: Doubles) -> Doubles:
         row = np.clip((v - TOP) / STEP, 0, sums.shape[0] - 1.001)
         low = row.astype(np.intp)
         part = row - low
-        return sums[low, column] * (1 - part) + sums[low + 1, column] * part
+        value: Doubles = sums[low, column] * (1 - part) + sums[low + 1, column] * part
+        return value
 
     bottom = line + gap * arch
     both = above(line) - above(line - upper * round_)

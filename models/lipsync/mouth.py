@@ -7,30 +7,26 @@ Stateless: the same rest, crop, pose and feature give the same patch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lipsync import align
+from models.lipsync import align, inside
 from models.lipsync.base import Image, LipPatch, Pose
 from models.lipsync.lips import Lips
-from models.lipsync.plane import Matrix, to_picture
+from models.lipsync.plane import Matrix, as_floats, as_image, to_picture
 from models.lipsync.rest import Rest
 from models.lipsync.shape import Field, fade, field
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 COARSE_PX = 4
 """The change is computed on every fourth pixel and interpolated between."""
 LIGHT_SIGMA_PX = 7.0
 MAX_LIGHT = 50.0
 """Most that light may differ from the learned picture's, in grey levels."""
-EDGE = 0.009
-"""Softness of a lip's edge, face widths; at least 1.5 pixels."""
-TOOTH = 0.042
-TOOTH_EDGE = 0.03
-"""Width of a tooth and how far the upper teeth reach below the closed lips, face widths."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +49,12 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     change = field(rest.lips, feature, u, v)
     size_px = float(np.sqrt(abs(np.linalg.det(fit.matrix[:2, :2]))))
     texture = _texture(rest, change, window)
-    light = _light(rest, fit, u, v)
-    painted = _lit(texture, _fine(light, window)) * _shaded(change, window)
-    mouth = _inside(change, window, size_px)
-    colours = _cavity(rest, fit, change, feature, window)
-    painted = _mixed(painted, colours, mouth)
+    light = _fine(_light(rest, fit, u, v), window)
+    painted = as_floats(cv2.add(texture, light, dtype=cv2.CV_32F))
+    _open(painted, inside.Look(_skin(rest, fit), rest.lips.gap, size_px), change, feature)
     weight = _fine(_mask(rest.lips, u, v), window)
     _clear_border(weight)
-    image = cv2.convertScaleAbs(painted)
+    image = as_image(cv2.convertScaleAbs(painted))
     return LipPatch(image, weight, window.x, window.y)
 
 
@@ -100,7 +94,7 @@ def _mask(lips: Lips, u: Floats, v: Floats) -> Floats:
     return weight * fade((y - bottom + 0.08) / 0.08)
 
 
-def _coarse(window: _Window, inverse: Matrix) -> tuple[Floats, Floats]:
+def _coarse(window: _Window, inverse: Floats) -> tuple[Floats, Floats]:
     """(u, v) at the middle of every COARSE_PX square of the window."""
     middle = (COARSE_PX - 1) / 2
     x = window.x + middle + np.arange(0, window.width, COARSE_PX)
@@ -111,7 +105,7 @@ def _coarse(window: _Window, inverse: Matrix) -> tuple[Floats, Floats]:
 
 
 def _fine(coarse: Floats, window: _Window) -> Floats:
-    return cv2.resize(coarse, (window.width, window.height), interpolation=cv2.INTER_LINEAR)
+    return as_floats(cv2.resize(coarse, (window.width, window.height)))
 
 
 def _texture(rest: Rest, change: Field, window: _Window) -> Image:
@@ -127,7 +121,14 @@ def _texture(rest: Rest, change: Field, window: _Window) -> Image:
     middle = _fine((change.below_upper + change.below_lower).astype(np.float32), window)
     low = (middle > 0)[..., None]
     where = np.where(low, fine[..., 2:], fine[..., :2])
-    return cv2.remap(rest.crop, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    shown = cv2.remap(
+        rest.crop,
+        where[..., 0],
+        where[..., 1],
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return as_image(shown)
 
 
 def _light(rest: Rest, fit: align.Fit, u: Floats, v: Floats) -> Floats:
@@ -140,57 +141,29 @@ def _light(rest: Rest, fit: align.Fit, u: Floats, v: Floats) -> Floats:
     even = spread[..., :3] / (spread[..., 3:] + 1e-3)
     x = (u - align.LEFT) * align.SIZE_PX
     y = (v - align.TOP) * align.SIZE_PX
-    return cv2.remap(even, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return as_floats(cv2.remap(even, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _lit(texture: Image, light: Floats) -> Floats:
-    return cv2.add(texture, light, dtype=cv2.CV_32F)
+def _skin(rest: Rest, fit: align.Fit) -> Floats:
+    """Mean colour of the frame's skin around the mouth, BGR [3]."""
+    weight = rest.light_weight[..., None]
+    mean: Floats = (fit.colours * weight).sum(axis=(0, 1)) / float(weight.sum())
+    return mean
 
 
-def _inside(change: Field, window: _Window, size_px: float) -> Floats:
-    """Share of each pixel that shows the mouth's inside, [h, w, 1]."""
-    soft = max(EDGE, 1.5 / size_px)
-    within = fade((np.abs(change.across) - 0.8) / 0.2)
-    both = np.dstack([change.below_upper / soft, -change.below_lower / soft, within])
-    both = _fine(both.astype(np.float32), window)
-    edges = np.clip(both[..., :2] + 0.35, 0, 1)
-    return (edges[..., 0] * edges[..., 1] * both[..., 2])[..., None]
-
-
-def _cavity(
-    rest: Rest, fit: align.Fit, change: Field, feature: Floats, window: _Window
-) -> Floats:
-    """Colours of the mouth's inside, [h, w, 3] float32: dark, upper teeth, a hint of tongue."""
-    skin = np.average(fit.colours, axis=(0, 1), weights=rest.light_weight).astype(np.float32)
-    bright = float(skin @ np.array([0.114, 0.587, 0.299], np.float32))
-    dark = 0.06 * skin + np.array([6, 5, 12], np.float32)
-    tongue = np.array([0.30, 0.28, 0.52], np.float32) * bright
-    enamel = (0.45 * skin + 0.55 * bright) * min(1.15, 225.0 / max(bright, 1.0))
-    t2 = np.clip(change.across**2, 0, 1)
-    low = fade((-change.below_lower) / np.maximum(0.5 * change.opening, 0.02))
-    colours = dark + (tongue - dark) * (0.6 * low * (1 - t2))[..., None]
-    reach = TOOTH_EDGE * (0.25 + 0.75 * float(np.clip(feature[3], 0, 1))) * (1 - 0.5 * t2)
-    beyond = np.maximum(change.below_line - reach, change.below_upper - 0.6 * change.opening)
-    shown = fade(beyond / 0.01 + 0.5) * fade((t2 - 0.3) / 0.6)
-    apart = np.abs(np.sin((change.across * rest.lips.half / TOOTH + 0.5) * np.pi)) ** 0.25
-    root = 1 - 0.35 * np.exp(-np.maximum(change.below_upper, 0) / 0.01)
-    teeth = enamel * ((0.86 + 0.14 * apart) * root * (1 - 0.5 * t2))[..., None]
-    colours = colours + (teeth - colours) * shown[..., None]
-    return _fine(colours.astype(np.float32), window)
-
-
-def _shaded(change: Field, window: _Window) -> Floats:
-    """How dark the lips' inner edges are, [h, w, 1]: light does not reach them where the mouth is
-    open.
-    """
-    near = np.exp(-np.abs(change.below_upper) / 0.008)
-    near = near + 0.6 * np.exp(-np.abs(change.below_lower) / 0.008)
-    shade = 1 - 0.4 * np.minimum(near, 1) * np.clip(change.opening / 0.03, 0, 1)
-    return _fine(shade.astype(np.float32), window)[..., None]
-
-
-def _mixed(painted: Floats, colours: Floats, inside: Floats) -> Floats:
-    return painted + (colours - painted) * inside
+def _open(painted: Floats, look: inside.Look, change: Field, feature: Floats) -> None:
+    """Paint the mouth's inside over the part of the patch where it may show."""
+    part = inside.where(change)
+    if part is None:
+        return
+    rows, columns = part
+    numbers = [change.below_upper, change.below_lower, change.across, change.below_line]
+    coarse = np.dstack([number[rows, columns] for number in numbers]).astype(np.float32)
+    height, width = coarse.shape[0] * COARSE_PX, coarse.shape[1] * COARSE_PX
+    fine = as_floats(cv2.resize(coarse, (width, height)))
+    top, left = rows.start * COARSE_PX, columns.start * COARSE_PX
+    view = painted[top : top + height, left : left + width]
+    view[:] = inside.painted(view, look, fine, float(np.clip(feature[3], 0, 1)))
 
 
 def _clear_border(weight: Floats) -> None:

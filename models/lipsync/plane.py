@@ -40,7 +40,7 @@ def sampled(crop: Image, matrix: Matrix, width: int, height: int) -> Image:
         scale = 1.0 / shrink
         small = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
         x_scale, y_scale = small[0] / crop.shape[1], small[1] / crop.shape[0]
-        crop = cv2.resize(crop, small, interpolation=cv2.INTER_AREA)
+        crop = as_image(cv2.resize(crop, small, interpolation=cv2.INTER_AREA))
         # A resized picture's pixel centres lie half a pixel in.
         fit = np.array(
             [
@@ -50,10 +50,21 @@ def sampled(crop: Image, matrix: Matrix, width: int, height: int) -> Image:
             ]
         )
         matrix = fit @ matrix
-    return cv2.warpAffine(
+    view = cv2.warpAffine(
         crop,
         matrix[:2],
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return as_image(view)
+
+
+def as_image(picture: object) -> Image:
+    """cv2's answer as what it is, uint8; no copy."""
+    return np.asarray(picture, np.uint8)
+
+
+def as_floats(numbers: object) -> NDArray[np.float32]:
+    """cv2's or numpy's answer as float32; no copy where it is that already."""
+    return np.asarray(numbers, np.float32)

@@ -1,5 +1,5 @@
-"""What is learned of a source video: one picture of the face with its mouth nearly closed, and where
-its lips are.
+"""What is learned of a source video: one picture of the face with its mouth nearly closed, and
+where its lips are.
 
 What it is not: rendering. The mouth of this picture replaces the source's own in every frame, which
 is what takes the source's own speech out of it.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.lipsync import align
 from models.lipsync.base import FaceSample, Image, Pose
 from models.lipsync.lips import Lips, arrays_of, find_lips
-from models.lipsync.plane import grid, sampled, to_picture
+from models.lipsync.plane import as_floats, grid, sampled, to_picture
 
 MOST_SAMPLES = 16
 FINALISTS = 4
@@ -90,7 +90,7 @@ def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.f
     numbers = np.array([[lips.gap, lips.y, lips.half, lips.sure, lips.shut] for lips in found])
     usual = np.median(numbers, axis=0)
     sharp = np.array([_sharpness(sample) for sample in samples])
-    return (
+    cost: NDArray[np.float64] = (
         numbers[:, 0] / 0.05
         + (np.abs(numbers[:, 1] - usual[1]) / 0.03) ** 2
         + (np.abs(numbers[:, 2] - usual[2]) / 0.04) ** 2
@@ -98,6 +98,7 @@ def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.f
         + 2.0 * (1 - numbers[:, 4])
         + 1.5 * np.maximum(0, 1 - sharp / max(float(np.median(sharp)), 1e-6))
     )
+    return cost
 
 
 def _sharpness(sample: FaceSample) -> float:
@@ -118,4 +119,4 @@ def _light_weight() -> NDArray[np.float32]:
     """
     u, v = align.coordinates()
     near = np.exp(-((v / 0.25) ** 4)) * np.exp(-((u / 0.36) ** 8))
-    return (align.still() * near).astype(np.float32)
+    return as_floats(align.still() * near)

@@ -9,26 +9,32 @@ those that a face mesh shows on people who speak, rounded.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.lipsync.lips import Lips
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 FEATURES = 5
 """Opening, width, rounding, teeth, closure."""
-OPEN_WIDEST = 0.125
+OPEN_WIDEST = 0.12
 """Distance of the lips at opening 1, in face widths (a fifth of the distance of the outer eye
 corners)."""
+PARTING = 0.012
+"""What any opening begins with, face widths: lips are soft, and a gap shows only from there."""
 UPPER_SHARE = 0.16
 """The upper lip's share of an opening."""
 CLOSING_UPPER_SHARE = 0.3
 """The upper lip's share of the way when lips that were learned open are closed."""
 UPPER_REACH, LOWER_REACH = 0.105, 0.275
 """How far above and below the lips the face moves with them: to the nose, to the chin's edge."""
+LEAST_LIFT, MOST_LIFT = -0.01, 0.03
+"""What the corners of a mouth at rest may be lifted by, face widths."""
 INNER = 0.9
 """Where the opening's corners lie between those of the lips."""
 INSIDE = 0.006
@@ -39,8 +45,8 @@ INSIDE = 0.006
 class Field:
     """On the points given, each an array of their shape, in face widths: where the upper and the
     lower part of the face are taken from (`u`, `upper_v`, `lower_v`), how far a point lies below
-    the upper lip's edge and below the lower lip's edge, the place between the corners (-1..1), the
-    height of the opening there, and how far the point lies below the line of the closed lips.
+    the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1), and
+    how far it lies below the line of the closed lips.
     """
 
     u: Floats
@@ -49,7 +55,6 @@ class Field:
     below_upper: Floats
     below_lower: Floats
     across: Floats
-    opening: Floats
     below_line: Floats
 
 
@@ -70,8 +75,9 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     parted = np.maximum(1 - square / INNER**2, 0)
     edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
     gap = lips.gap * arch
-    line = edge + CLOSING_UPPER_SHARE * gap
-    wide = OPEN_WIDEST * opening * (1 - 0.8 * closure)
+    line = edge + CLOSING_UPPER_SHARE * gap - _unbent(lips, t, square)
+    parting = PARTING * (1 - math.exp(-opening / 0.04))
+    wide = (OPEN_WIDEST * opening + parting) * (1 - 0.8 * closure)
     upper_to = line - UPPER_SHARE * wide * parted
     lower_to = line + (1 - UPPER_SHARE) * wide * parted**0.8
     above, below = upper_to - v, v - lower_to
@@ -80,12 +86,16 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     upper_v = v - (upper_to - edge) * fade(above / UPPER_REACH)
     upper_v += _swell(above, swell, lips.upper) - inside * _near(above, 0.5 * lips.upper) * arch
     jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
-    moved = (1 - UPPER_SHARE) * wide * jaw - (1 - CLOSING_UPPER_SHARE) * gap
+    moved = (1 - UPPER_SHARE) * wide * jaw + (line - edge - gap)
     lower_v = v - moved * fade(below / LOWER_REACH)
     lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, 0.5 * lips.lower) * arch
-    return Field(
-        source_u, upper_v, lower_v, -above, below, t, (lower_to - upper_to), (v - line)
-    )
+    return Field(source_u, upper_v, lower_v, -above, below, t, v - line)
+
+
+def _unbent(lips: Lips, t: Floats, square: Floats) -> Floats:
+    """How far the line rises to take an odd bend (a pout, a broad grin) out of the rest."""
+    wanted = min(max(lips.lift, LEAST_LIFT), MOST_LIFT)
+    return (wanted - lips.lift) * square * fade((np.abs(t) - 1) / 0.9)
 
 
 def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
@@ -98,7 +108,7 @@ def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
 
 def _near(distance: Floats, reach: float) -> Floats:
     t = np.maximum(distance, 0) / reach
-    return np.exp(-t * t)
+    return np.asarray(np.exp(-t * t))
 
 
 def _swell(distance: Floats, amount: float, height: float) -> Floats:
@@ -115,4 +125,5 @@ def _jaw(t: Floats, parted: Floats, depth: Floats) -> Floats:
     """
     chin = 0.7 * np.exp(-((t / 1.25) ** 4))
     share = 1 - fade(depth)
-    return parted**0.8 * (1 - share) + chin * share
+    part: Floats = parted**0.8 * (1 - share) + chin * share
+    return part

@@ -67,8 +67,7 @@ def _render(item: LipItem) -> LipPatch:
         raise ValueError(f"feature of shape {item.feature.shape}: ({FEATURES},) is needed")
     if item.crop.ndim != 3 or item.crop.shape[2] != 3 or item.crop.dtype != np.uint8:
         raise ValueError(
-            f"crop of type {item.crop.dtype} and shape {item.crop.shape}: "
-            "uint8 [H, W, 3] is needed"
+            f"crop of type {item.crop.dtype} and shape {item.crop.shape}: uint8 [H, W, 3] is needed"
         )
     return mouth.paint(item.source, item.crop, item.pose, item.feature)
 
