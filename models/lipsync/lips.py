@@ -186,8 +186,8 @@ def _in_valley(valleys: Doubles, draws: Doubles) -> Doubles:
 
 
 def _unlikely(draws: Doubles) -> Doubles:
-    apart: Doubles = (((draws - USUAL) / SPREAD) ** 2).sum(axis=1)
-    return PRIOR_WEIGHT * apart / draws.shape[1]
+    apart = (((draws - USUAL) / SPREAD) ** 2).mean(axis=1)
+    return np.asarray(PRIOR_WEIGHT * apart)
 
 
 def _covered(sums: Doubles, draws: Doubles) -> Doubles:

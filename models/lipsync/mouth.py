@@ -18,13 +18,15 @@ from models.lipsync.base import Image, LipPatch, Pose
 from models.lipsync.lips import Lips
 from models.lipsync.plane import Matrix, as_floats, as_image, to_picture
 from models.lipsync.rest import Rest
-from models.lipsync.shape import Field, fade, field
+from models.lipsync.shape import CHIN_EDGE, NECK, Field, fade, field
 
 Floats = NDArray[np.floating[Any]]
 
 COARSE_PX = 4
 """The change is computed on every fourth pixel and interpolated between."""
 LIGHT_SIGMA_PX = 7.0
+CHIN_STILL_PX = 0.25
+"""Motion of the chin below which it is left alone."""
 MAX_LIGHT = 50.0
 """Most that light may differ from the learned picture's, in grey levels."""
 
@@ -53,6 +55,7 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     painted = as_floats(cv2.add(texture, light, dtype=cv2.CV_32F))
     _open(painted, inside.Look(_skin(rest, fit), rest.lips.gap, size_px), change, feature)
     weight = _fine(_mask(rest.lips, u, v), window)
+    weight = _with_chin(painted, weight, crop, change, (fit.matrix, window))
     _clear_border(weight)
     image = as_image(cv2.convertScaleAbs(painted))
     return LipPatch(image, weight, window.x, window.y)
@@ -60,7 +63,8 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
 
 def _window(lips: Lips, matrix: Matrix, crop: Image) -> _Window | None:
     """The rectangle around everything the mask may touch, inside the crop."""
-    across, top, bottom = _reach(lips)
+    across, top, _ = _reach(lips)
+    bottom = CHIN_EDGE + NECK
     corners = np.array(
         [[lips.x + s * across, lips.y + v, 1] for s in (-1, 1) for v in (top, bottom)]
     )
@@ -164,6 +168,42 @@ def _open(painted: Floats, look: inside.Look, change: Field, feature: Floats) ->
     top, left = rows.start * COARSE_PX, columns.start * COARSE_PX
     view = painted[top : top + height, left : left + width]
     view[:] = inside.painted(view, look, fine, float(np.clip(feature[3], 0, 1)))
+
+
+def _with_chin(
+    painted: Floats,
+    weight: Floats,
+    crop: Image,
+    change: Field,
+    place: tuple[Matrix, _Window],
+) -> Floats:
+    """Lay the painted mouth over the frame's own chin, moved down with the opening; gives the
+    weight of both together.
+    """
+    matrix, window = place
+    moved = change.chin * float(np.hypot(*matrix[:2, 1]))
+    rows = np.flatnonzero(moved.max(axis=1) > CHIN_STILL_PX)
+    if not len(rows):
+        return weight
+    top = int(rows[0])
+    height = window.height - top * COARSE_PX
+    part = as_floats(cv2.resize(as_floats(moved[top:]), (window.width, height)))
+    start = top * COARSE_PX
+    direction = matrix[:2, 1] / np.hypot(*matrix[:2, 1])
+    y, x = np.mgrid[window.y + start : window.y + window.height, window.x : window.x + window.width]
+    shown = cv2.remap(
+        crop,
+        as_floats(x - part * direction[0]),
+        as_floats(y - part * direction[1]),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    over = weight[start:, :, None]
+    below = painted[start:]
+    below[:] = shown + (below - shown) * over
+    both = weight.copy()
+    both[start:] = np.maximum(weight[start:], np.clip(part / (4 * CHIN_STILL_PX), 0, 1))
+    return both
 
 
 def _clear_border(weight: Floats) -> None:

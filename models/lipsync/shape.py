@@ -33,6 +33,10 @@ CLOSING_UPPER_SHARE = 0.3
 """The upper lip's share of the way when lips that were learned open are closed."""
 UPPER_REACH, LOWER_REACH = 0.105, 0.275
 """How far above and below the lips the face moves with them: to the nose, to the chin's edge."""
+CHIN_SHARE = 0.4
+"""The chin's share of an opening."""
+CHIN_HALF, CHIN_EDGE, NECK = 0.25, 0.29, 0.17
+"""Half the chin's width, its edge below the lips, and how far the neck below it gives way."""
 LEAST_LIFT, MOST_LIFT = -0.01, 0.03
 """What the corners of a mouth at rest may be lifted by, face widths."""
 INNER = 0.9
@@ -45,8 +49,8 @@ INSIDE = 0.006
 class Field:
     """On the points given, each an array of their shape, in face widths: where the upper and the
     lower part of the face are taken from (`u`, `upper_v`, `lower_v`), how far a point lies below
-    the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1), and
-    how far it lies below the line of the closed lips.
+    the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1), 
+    how far it lies below the line of the closed lips, and how far down the chin moves there.
     """
 
     u: Floats
@@ -56,6 +60,7 @@ class Field:
     below_lower: Floats
     across: Floats
     below_line: Floats
+    chin: Floats
 
 
 def fade(t: Floats) -> Floats:
@@ -87,9 +92,11 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     upper_v += _swell(above, swell, lips.upper) - inside * _near(above, 0.5 * lips.upper) * arch
     jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
     moved = (1 - UPPER_SHARE) * wide * jaw + (line - edge - gap)
-    lower_v = v - moved * fade(below / LOWER_REACH)
+    chin = wide * _chin(lips, u, v)
+    with_lip = fade(below / LOWER_REACH)
+    lower_v = v - moved * with_lip - chin * (1 - with_lip)
     lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, 0.5 * lips.lower) * arch
-    return Field(source_u, upper_v, lower_v, -above, below, t, v - line)
+    return Field(source_u, upper_v, lower_v, -above, below, t, v - line, chin)
 
 
 def _unbent(lips: Lips, t: Floats, square: Floats) -> Floats:
@@ -103,7 +110,17 @@ def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
     across = (u - lips.x) / (1.9 * lips.half)
     along = (v - lips.y - lips.gap / 2) / 0.17
     near = np.exp(-(across * across + along * along))
-    return lips.x + (u - lips.x) / (1 + stretch * near)
+    return np.asarray(lips.x + (u - lips.x) / (1 + stretch * near))
+
+
+def _chin(lips: Lips, u: Floats, v: Floats) -> Floats:
+    """How much of the opening the frame's own chin takes part in: it comes in under the lower lip
+    and goes out on the neck.
+    """
+    down = v - lips.y
+    rise = 1 - fade((down - 0.05) / 0.2)
+    across = np.exp(-(((u - lips.x) / CHIN_HALF) ** 4))
+    return np.asarray(CHIN_SHARE * rise * fade((down - CHIN_EDGE) / NECK) * across)
 
 
 def _near(distance: Floats, reach: float) -> Floats:

@@ -22,7 +22,7 @@ from models.lipsync.base import Box, FaceSample, LipItem, LipPatch, LipSync, Pos
 from models.lipsync.plane import to_picture
 from models.lipsync.shape import FEATURES
 
-LEFT, TOP, RIGHT, BOTTOM = -0.5, -0.52, 0.5, 0.42
+LEFT, TOP, RIGHT, BOTTOM = -0.5, -0.52, 0.5, 0.52
 """What of the face's plane a crop must show: from the eyes to below the chin."""
 
 
