@@ -46,10 +46,18 @@ def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The arrays of a file, or None where there is none or it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
         _log.warning("cache entry damaged, ignored", path=str(path), error=str(error))
         return None

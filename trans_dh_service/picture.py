@@ -133,7 +133,7 @@ def _moved(frame: av.VideoFrame, size: tuple[int, int], turn: Turn) -> av.VideoF
         turned = old[:, ::-1] if turn.mirrored else old
         turned = np.rot90(turned, -turn.quarters)
         np.copyto(new, turned[: new.shape[0], : new.shape[1]])
-    made.pts, made.time_base = frame.pts, frame.time_base
+    made.pts = frame.pts
     return _tagged(frame, made, frame.color_range)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
@@ -45,6 +46,10 @@ STANDARD_RATES = tuple(
     Fraction(rate)
     for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60", "15", "12")
 )
+_SAFELY: dict[str, Any] = {
+    "container_options": {"format_whitelist": FORMATS, "protocol_whitelist": "file"},
+    "metadata_errors": "replace",
+}
 RATE_SNAP = 0.0002
 """Containers with millisecond stamps miss a standard rate by up to this; 30 and 29.97 differ by
 0.001."""
@@ -127,13 +132,12 @@ def open_media(path: Path, role: str, limits: MediaLimits) -> InputContainer:
     if path.stat().st_size == 0:
         raise MediaError(role, f"{role} {path.name!r}: the file is empty (0 bytes)")
     try:
-        container = av.open(
+        container: InputContainer = av.open(
             str(path.absolute()),
             "r",
             format=_picture_format(path),
             options={"max_pixels": str(limits.max_pixels)},
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "file"},
-            metadata_errors="replace",
+            **_SAFELY,
         )
     except (av.FFmpegError, ValueError) as error:
         raise MediaError(role, f"{role} {path.name!r}: {_why_closed(path, error)}") from None
@@ -208,24 +212,27 @@ def _duration(
         return float(stream.duration * stream.time_base)
     if container.duration is not None:
         return container.duration / av.time_base
-    return _scanned_duration(container, stream, limit_s)
+    return _scanned_duration(Path(container.name), stream, limit_s)
 
 
-def _scanned_duration(
-    container: InputContainer, stream: VideoStream | AudioStream, limit_s: float
-) -> float:
-    """Length of a file whose header does not say (a live recording): by its packets' stamps."""
+def _scanned_duration(path: Path, stream: VideoStream | AudioStream, limit_s: float) -> float:
+    """Length of a file whose header does not say (a live recording, a bare stream): by its packets'
+    stamps, else by their number. Ends early beyond the limit.
+    """
     first: float | None = None
-    last = 0.0
-    for packet in container.demux(stream):
-        if packet.pts is None:
-            continue
-        at = float(packet.pts * packet.time_base)
-        first = at if first is None else min(first, at)
-        last = max(last, at + float((packet.duration or 0) * packet.time_base))
-        if last - first > limit_s:
-            break
-    container.seek(0)
+    last, packets = 0.0, 0
+    with av.open(str(path), format=_picture_format(path), **_SAFELY) as container:
+        for packet in container.demux(container.streams[stream.index]):
+            packets += 1
+            if packet.pts is None:
+                continue
+            at = float(packet.pts * packet.time_base)
+            first = at if first is None else min(first, at)
+            last = max(last, at + float((packet.duration or 0) * packet.time_base))
+            if last - first > limit_s:
+                break
+    if first is None and isinstance(stream, VideoStream) and stream.average_rate:
+        return packets / float(stream.average_rate)
     return last - (first or 0.0)
 
 

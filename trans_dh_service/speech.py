@@ -218,7 +218,7 @@ class _Writer:
             self._pcm.write(np.ascontiguousarray(data, "<i2").tobytes())
             self.speech_samples += data.size
         for full in self._full.push(frame) if self._full else ():
-            full.pts = None
+            full.pts, full.time_base = None, Fraction(1, self.rate_hz)
             self.samples += full.samples
             self._fifo.write(full)
         self._encode_whole(partial=False)
