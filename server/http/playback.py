@@ -24,7 +24,7 @@ from server.native import run_native
 from server.thumbnail import make_thumbnail
 from trans_dh_service.plan import playlist, segment_path
 
-bp = APIBlueprint("playback", __name__, url_prefix="/v1/videos", tag="Videos")
+bp = APIBlueprint("playback", __name__, url_prefix="/v1/videos", tag="Playback")
 
 _LOOK_S = 0.3
 # A client that left is seen only when something is written to it.

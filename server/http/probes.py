@@ -27,7 +27,7 @@ from server.state import Phase, WorkerState
 log = structlog.get_logger(__name__)
 
 bp = APIBlueprint("probes", __name__, tag="Probes")
-metrics_bp = APIBlueprint("metrics", __name__, tag="Probes")
+metrics_bp = APIBlueprint("metrics", __name__, tag="Metrics")
 status_bp = APIBlueprint("status", __name__, tag="Status")
 
 _GIB = 1024**3
