@@ -52,7 +52,7 @@ def health() -> tuple[Health, int]:
         device_name=state.device.name,
         reason=state.reason,
         models=dict(state.models),
-        pid=state.pid,
+        worker_pid=state.pid,
         uptime_s=round(time.time() - state.started_at, 3),
     )
     return body, 503 if state.phase is Phase.FAILED else 200

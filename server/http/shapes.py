@@ -111,7 +111,7 @@ class Health(BaseModel):
     device_name: str
     reason: str
     models: dict[str, str]
-    pid: int
+    worker_pid: int
     uptime_s: float
 
 
