@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from models.audio import logmel
@@ -12,6 +14,15 @@ from models.audio.viseme import LEFT_FRAMES, RIGHT_FRAMES
 from models.sessions import open_session
 from scripts.viseme_training import export, net
 from scripts.viseme_training.corpus import Scene
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """More threads than cores only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def scenes(count: int = 6, frames: int = 500) -> list[Scene]:
