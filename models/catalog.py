@@ -59,8 +59,8 @@ ENTRIES: tuple[ModelEntry, ...] = (
         files=(
             ModelFile(
                 "models/assets/viseme_audio.onnx",
-                385442,
-                "afe2a333cdcafba7f622a1b5fbbfade548d128fd62ef30f3ad06e5e9010b1c4a",
+                650978,
+                "750c66606067bfd36b1bc3cbcbaad479c28f04d1de10e43e9cbc6f101b5068d4",
             ),
         ),
         licence="the licence of this project",
