@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -140,3 +142,13 @@ def test_missing_segments_are_found_as_ranges(tmp_path: Path) -> None:
     assert plan.segments == 8
     assert gaps(tmp_path, plan) == [(1, 3), (5, 8)]
     assert segments_done(tmp_path, plan) == 1
+
+
+def test_what_http_imports_is_light() -> None:
+    """The plan and the probe are used by requests: they must not load a model's libraries."""
+    code = (
+        "import sys, trans_dh_service.plan, trans_dh_service.probe\n"
+        "print([name for name in ('cv2', 'torch', 'onnxruntime') if name in sys.modules])"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"
