@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models import catalog
 from models.audio import viseme
 from models.audio.base import SAMPLE_RATE_HZ
 from scripts.viseme_training.judge import clip_sound
@@ -45,6 +47,14 @@ def pause() -> tuple[float, float]:
 
 def test_the_file_is_small() -> None:
     assert 10_000 < viseme.WEIGHTS.stat().st_size < 2_000_000
+
+
+def test_the_catalogue_lists_the_file_that_ships() -> None:
+    entry = next(entry for entry in catalog.ENTRIES if entry.name == viseme.NAME)
+    (listed,) = entry.files
+    assert REPO / listed.path == viseme.WEIGHTS
+    assert listed.size_bytes == viseme.WEIGHTS.stat().st_size
+    assert listed.sha256 == hashlib.sha256(viseme.WEIGHTS.read_bytes()).hexdigest()
 
 
 def test_all_shapes_lie_between_zero_and_one() -> None:
