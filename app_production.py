@@ -12,10 +12,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 
 
-def command(arguments: list[str]) -> list[str]:
-    """The command line that serves the app; works from any folder."""
-    config = str(ROOT / "gunicorn.conf.py")
-    return [sys.executable, "-m", "gunicorn", "-c", config, *arguments, "app_server:app"]
+def command(arguments: list[str], app: str = "app_server:app") -> list[str]:
+    """The command line that serves the app; works from any folder.
+
+    The script and not `-m gunicorn`: on SIGUSR2 Gunicorn starts itself again by its path, and as a
+    module that path puts gunicorn/http before the standard library's http.
+    """
+    script = Path(sys.executable).parent / "gunicorn"
+    gunicorn = [str(script)] if script.is_file() else ["-m", "gunicorn"]
+    return [sys.executable, *gunicorn, "-c", str(ROOT / "gunicorn.conf.py"), *arguments, app]
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ class Lifecycle:
         try:
             self._bench = self._boot.run(place, self.device_lost)
         except StoppedBootError:
-            place.note.write(Outcome.STOPPED)
+            self._note_stopped(place)
         except BootError as error:
             self._fail(str(error), final=error.final)
         except Exception as error:  # noqa: BLE001 - border of the process: the reason must get out
@@ -199,13 +199,19 @@ class Lifecycle:
         if self._state.phase in (Phase.READY, Phase.LOADING):
             self._state.phase = Phase.DRAINING
             self._state.reason = reason
-        if not self._booted.is_set() and self._place is not None:
-            self._place.note.write(Outcome.STOPPED)
         _log.info("draining", reason=reason)
-        self._booted.wait(self._left_s())
+        if not self._booted.is_set() and self._place is not None:
+            self._note_stopped(self._place)
+        if self._state.phase is not Phase.FAILED:
+            self._booted.wait(self._left_s())
         if self._bench is not None:
             self._bench.runner.drain(self._left_s())
         self._drained.set()
+
+    def _note_stopped(self, place: Place) -> None:
+        """A boot that was asked to end has not failed; one that failed keeps its reason."""
+        if self._state.phase is not Phase.FAILED:
+            place.note.write(Outcome.STOPPED)
 
     def _left_s(self) -> float:
         if self._deadline is None:

@@ -25,6 +25,8 @@ from typing import Any
 
 import psutil
 
+import app_production
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKE_APP = "tests.integration.fake_app:app"
 REAL_APP = "app_server:app"
@@ -239,9 +241,7 @@ def start_server(
         **(env or {}),
     }
     Path(settings["DATA_DIR"]).mkdir(parents=True, exist_ok=True)
-    line = command or [
-        sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), *args, app,
-    ]  # fmt: skip
+    line = command or app_production.command(list(args), app)
     log_path = folder / "log.txt"
     with log_path.open("wb") as log:
         process = subprocess.Popen(

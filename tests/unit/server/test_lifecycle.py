@@ -185,8 +185,11 @@ def test_a_boot_that_hangs_is_ended_with_the_step_it_hangs_in(
     gate = threading.Event()
     one = life(lambda **arguments: gate.wait(10), BOOT_TIMEOUT_S=0.3).start()
     one.wait(lambda: signals)
+    one.lifecycle.drain("SIGTERM")
+    one.wait(one.state.draining.is_set)
     gate.set()
     assert one.state.phase is Phase.FAILED
+    assert one.place.note.read() == (Outcome.FAILED, one.state.reason)
     assert one.state.reason == (
         "not ready within 0.3 s (BOOT_TIMEOUT_S), while starting the job runner"
     )
