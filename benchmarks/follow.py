@@ -23,7 +23,7 @@ from scripts.demo import RunningServer, fetch, running_server
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 PERSONS = ("person_a", "person_b")
-KEPT_ASIDE = ("pwij3p", "swiz3n")  # nobody tunes anything on these two
+KEPT_ASIDE = ("sbwe5n", "swiz3n")  # nobody tuned anything on these two
 
 
 def dub(server: RunningServer, video: Path, audio: Path, output: Path) -> Path:
