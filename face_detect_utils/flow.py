@@ -43,7 +43,7 @@ def seed(gray: Image, x_px: float, y_px: float, width_px: float) -> Points:
     left, right = int(x_px + LEFT * width_px), int(x_px + RIGHT * width_px) + 1
     top, bottom = int(y_px + TOP * width_px), int(y_px + BOTTOM * width_px) + 1
     left, top = max(0, left), max(0, top)
-    part = gray[top : min(height, bottom), left : min(width, right)]
+    part = gray[top : max(0, min(height, bottom)), left : max(0, min(width, right))]
     if min(part.shape, default=0) < 8:
         return NO_POINTS
     apart = max(2.0, 0.045 * width_px)

@@ -1,0 +1,69 @@
+"""Pictures with a real face for tests: scikit-image's public-domain photograph of an astronaut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import skimage.data
+
+from face_detect_utils.base import Face, FaceDetector, Image
+
+CENTRE = (226.0, 114.0)
+"""Centre of the face in the photograph, pixels; its width is about 100."""
+
+
+@cache
+def astronaut() -> Image:
+    """The photograph, BGR [512, 512, 3]."""
+    return np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
+
+
+def view(
+    scale: float = 2.0,
+    turn_deg: float = 0.0,
+    shift: tuple[float, float] = (0.0, 0.0),
+    size: tuple[int, int] = (480, 360),
+) -> Image:
+    """The face in the middle of a picture of `size` (width, height), scaled, rolled (positive
+    clockwise) and shifted.
+    """
+    matrix = cv2.getRotationMatrix2D(CENTRE, -turn_deg, scale)
+    matrix[:, 2] += np.array(size) / 2 - np.array(CENTRE) + np.array(shift)
+    return cv2.warpAffine(
+        astronaut(), matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def gray(picture: Image) -> Image:
+    """Its grey picture [H, W]."""
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+
+
+class Scripted(FaceDetector):
+    """Finds nothing where the picture is flat, else what the script says, in the whole picture's
+    middle: a face that fills `share` of the picture's height.
+    """
+
+    name = "scripted"
+
+    def __init__(self, share: float = 0.5, blind: bool = False) -> None:
+        self.share = share
+        self.blind = blind
+        self.calls = 0
+
+    def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+        self.calls += 1
+        return [self._one(image) for image in images]
+
+    def clone(self) -> Scripted:
+        return Scripted(self.share, self.blind)
+
+    def _one(self, image: Image) -> list[Face]:
+        if self.blind or float(image.std()) < 2:
+            return []
+        height, width = image.shape[:2]
+        side = self.share * height
+        return [Face((width - side) / 2, (height - side) / 2, side, side, 0.9)]
