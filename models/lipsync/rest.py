@@ -74,10 +74,14 @@ def restore(arrays: dict[str, NDArray[Any]]) -> Rest:
 
     Raises:
         KeyError: an array is missing.
+        TypeError, ValueError: an array has another shape or type than `dump` gives.
     """
+    crop = arrays["crop"]
+    if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or min(crop.shape) < 1:
+        raise ValueError(f"learned picture of type {crop.dtype} and shape {crop.shape}")
     pose = Pose(*(float(v) for v in arrays["pose"]))
     lips = Lips(*(float(v) for v in arrays["lips"]))
-    return make(np.ascontiguousarray(arrays["crop"]), pose, lips)
+    return make(np.ascontiguousarray(crop), pose, lips)
 
 
 def _spread(count: int, most: int) -> list[int]:

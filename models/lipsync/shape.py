@@ -49,7 +49,7 @@ INSIDE = 0.006
 class Field:
     """On the points given, each an array of their shape, in face widths: where the upper and the
     lower part of the face are taken from (`u`, `upper_v`, `lower_v`), how far a point lies below
-    the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1), 
+    the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1),
     how far it lies below the line of the closed lips, and how far down the chin moves there.
     """
 

@@ -1,0 +1,51 @@
+"""What is learned of a source video."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from models.lipsync import rest
+from models.lipsync.base import FaceSample
+from tests.unit.models.lipsync.test_lips import DARK, POSE, drawn
+
+
+def sample(gap_px: int, blur: float = 0.0) -> FaceSample:
+    picture = drawn(gap_px, DARK)
+    if blur:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    return FaceSample(picture, POSE, 0.0)
+
+
+def test_the_picture_with_the_most_closed_lips_is_taken() -> None:
+    shown = [sample(20), sample(14), sample(0), sample(16)]
+    assert np.array_equal(rest.learn(shown).crop, shown[2].crop)
+
+
+def test_a_blurred_picture_is_not_taken() -> None:
+    shown = [sample(0, blur=4), sample(0), sample(0, blur=4)]
+    assert rest.learn([*shown, sample(0)]).crop.std() == pytest.approx(sample(0).crop.std())
+
+
+def test_the_learned_picture_is_a_copy() -> None:
+    shown = sample(0)
+    learned = rest.learn([shown])
+    shown.crop[:] = 0
+    assert learned.crop.any()
+
+
+def test_many_samples_are_thinned() -> None:
+    assert rest._spread(100, 16)[-1] == 99
+    assert len(rest._spread(100, 16)) == 16
+    assert rest._spread(3, 16) == [0, 1, 2]
+
+
+def test_a_damaged_store_is_refused() -> None:
+    arrays = rest.dump(rest.learn([sample(0)]))
+    with pytest.raises(KeyError):
+        rest.restore({"crop": arrays["crop"]})
+    with pytest.raises(TypeError):
+        rest.restore({**arrays, "lips": np.zeros(3)})
+    with pytest.raises(ValueError, match="learned picture"):
+        rest.restore({**arrays, "crop": np.zeros((4, 4))})
