@@ -58,8 +58,8 @@ def main() -> int:
     if settings.ops_port:
         ops = OpsServer(listen(settings.ops_host, settings.ops_port), app.extensions["ops_app"])
         ops.start()
-    lifecycle.start(place)
     try:
+        lifecycle.start(place)
         app.run(settings.host, settings.port, threaded=True, use_reloader=False, debug=False)
     except SystemExit:
         pass

@@ -218,6 +218,7 @@ def start_server(
     command: Sequence[str] | None = None,
     ready: bool = True,
     ready_s: float = READY_S,
+    cwd: Path = ROOT,
 ) -> Server:
     """Start Gunicorn with gunicorn.conf.py and wait until it is ready.
 
@@ -228,6 +229,7 @@ def start_server(
         command: another command line instead of Gunicorn's, e.g. [python, "app_server.py"].
         ready: False returns at once.
         ready_s: how long to wait.
+        cwd: the folder it is started in.
     """
     temporary = tempfile.TemporaryDirectory(prefix="server-")
     folder = Path(temporary.name)
@@ -245,7 +247,7 @@ def start_server(
     log_path = folder / "log.txt"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            list(line), cwd=ROOT, env=settings, stdout=log, stderr=subprocess.STDOUT
+            list(line), cwd=cwd, env=settings, stdout=log, stderr=subprocess.STDOUT
         )
     server = Server(
         process,

@@ -7,7 +7,9 @@ import threading
 import time
 
 import pytest
+import requests
 
+from tests.integration.clips import small_video, tone
 from tests.integration.server import FAKE_APP, start_server
 
 GEVENT = {"GUNICORN_WORKER_CLASS": "gevent", "GUNICORN_TIMEOUT": "10"}
@@ -53,3 +55,24 @@ def test_sigterm_drains_and_a_kill_respawns() -> None:
         assert server.wait_exit() == 0
         runner = (server.data_dir / "runner.txt").read_text(encoding="utf-8")
         assert runner.splitlines()[-1].endswith("drained")
+
+
+@pytest.mark.slow
+def test_a_real_job_is_rendered_while_health_keeps_answering() -> None:
+    with start_server(GEVENT) as server:
+        worker = server.worker_pid
+        with small_video().open("rb") as video, tone(12).open("rb") as audio:
+            files = {"video": video, "audio": audio}
+            made = requests.post(f"{server.base_url}/v1/videos", files=files, timeout=60).json()
+        url = f"/v1/videos/{made['id']}"
+        slowest_s = 0.0
+        until = time.monotonic() + 150
+        while (job := server.get(url).json)["status"] in ("queued", "in_progress"):
+            for answer in (server.get("/health"), server.ops("/health")):
+                slowest_s = max(slowest_s, answer.seconds)
+            assert time.monotonic() < until, server.log
+            time.sleep(0.05)
+        assert job["status"] == "completed", job
+        assert slowest_s < 0.5
+        assert server.worker_pid == worker
+        assert server.get(f"{url}/content").body[4:8] == b"ftyp"

@@ -87,7 +87,7 @@ class Lives:
 def signals(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Signals that the lifecycle sends to its own process; none arrives."""
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(lifecycle_module.os, "kill", lambda *call: sent.append(call))
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
     return sent
 
 
@@ -198,7 +198,7 @@ def test_a_boot_that_hangs_is_ended_with_the_step_it_hangs_in(
 def test_a_worker_whose_master_is_gone_drains(life: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
     one = life().start()
     runner = one.ready()
-    monkeypatch.setattr(lifecycle_module.os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
     one.wait(lambda: runner.calls == ["drain"])
     assert one.state.reason == "the master is gone"
 
@@ -238,7 +238,7 @@ def test_a_lost_device_turns_the_worker_red_and_ends_the_process(
     life: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exits: list[int] = []
-    monkeypatch.setattr(lifecycle_module.os, "_exit", exits.append)
+    monkeypatch.setattr(os, "_exit", exits.append)
     one = life().start()
     one.ready()
     one.lifecycle.device_lost("device-side assert triggered")

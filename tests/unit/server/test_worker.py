@@ -129,6 +129,6 @@ def test_another_app_is_refused_by_name() -> None:
 
 def test_threads_that_never_end_do_not_hold_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     exits: list[int] = []
-    monkeypatch.setattr(worker_module.os, "_exit", exits.append)
+    monkeypatch.setattr(os, "_exit", exits.append)
     worker_module._end_for_sure(0.01)
     assert exits == [0]
