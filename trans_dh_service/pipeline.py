@@ -63,6 +63,8 @@ class _Dub:
     def run(self) -> DubResult:
         self._watch.stage(Stage.PREPARE)
         self._task.work_dir.mkdir(parents=True, exist_ok=True)
+        for left in self._task.work_dir.glob("*.part"):
+            left.unlink(missing_ok=True)
         scene = self._scene()
         self._watch.stage(Stage.RENDER)
         made = self._render(scene)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -146,9 +147,16 @@ def save_plan(work_dir: Path, plan: Plan) -> None:
     write_whole(work_dir / PLAN_FILE, json.dumps(data, indent=1).encode())
 
 
+def part_path(path: Path) -> Path:
+    """A name beside `path` that no other writer uses, for the time until it is whole."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
+    """Write a file so that after a crash it is there whole or not at all, even when two attempts
+    at the same work write it at once.
+    """
+    part = part_path(path)
     with part.open("wb") as file:
         file.write(data)
         file.flush()

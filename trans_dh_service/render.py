@@ -124,6 +124,8 @@ class Render:
         clock, plan = self._scene.clock, self._plan
         with closing(self._scene.source.walk(first, last, plan.loop)) as frames:
             for index in range(first, last):
+                if index % _CHECK_EVERY == 0:
+                    self._check()
                 with clock.busy("decode"):
                     frame = next(frames)
                 self._follow(frame.index, frame.picture)

@@ -21,7 +21,7 @@ from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
 
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
-from trans_dh_service.plan import write_whole
+from trans_dh_service.plan import part_path, write_whole
 from trans_dh_service.probe import audio_stream, open_media
 from trans_dh_service.task import MediaError, MediaLimits, StoppedError
 
@@ -161,9 +161,11 @@ class _Writer:
 
     def __init__(self, folder: Path, limit_s: float, name: str) -> None:
         self.rate_hz = self.channels = self.samples = self.speech_samples = 0
-        self._folder, self._limit_s, self._name = folder, limit_s, name
-        self._pcm = self._part("speech.s16").open("wb")
-        self._aac = self._part("sound.aac").open("wb")
+        self._limit_s, self._name = limit_s, name
+        self._places = (folder / "speech.s16", folder / "sound.aac")
+        self._parts = (part_path(self._places[0]), part_path(self._places[1]))
+        self._pcm = self._parts[0].open("wb")
+        self._aac = self._parts[1].open("wb")
         self._mono = _Resampler("s16", "mono", SAMPLE_RATE_HZ)
         self._full: _Resampler | None = None
         self._fifo = av.AudioFifo()
@@ -175,6 +177,8 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self._pcm.close()
         self._aac.close()
+        for part in self._parts:
+            part.unlink(missing_ok=True)
 
     def write(self, frame: av.AudioFrame) -> None:
         if not frame.samples:
@@ -195,9 +199,10 @@ class _Writer:
         self._encode_whole(partial=True)
         for packet in self._encoder.encode(None):
             self._put(packet)
-        for file, name in ((self._pcm, "speech.s16"), (self._aac, "sound.aac")):
-            _close_synced(file)
-            self._part(name).replace(self._folder / name)
+        _close_synced(self._pcm)
+        _close_synced(self._aac)
+        for part, place in zip(self._parts, self._places, strict=True):
+            part.replace(place)
 
     def _begin(self, frame: av.AudioFrame) -> None:
         self.rate_hz = frame.sample_rate if frame.sample_rate in KEPT_RATES_HZ else 48000
@@ -235,9 +240,6 @@ class _Writer:
     def _put(self, packet: av.Packet[av.AudioStream]) -> None:
         data = bytes(packet)
         self._aac.write(_adts_header(len(data), self.rate_hz, self.channels) + data)
-
-    def _part(self, name: str) -> Path:
-        return self._folder / f"{name}.part"
 
 
 class _Resampler:

@@ -24,7 +24,9 @@ SAMPLE_RATE_HZ = 48000
 
 @dataclass(frozen=True)
 class Clip:
-    """How a test video is written. `stamps` are presentation times in units of 1 / 1000 s."""
+    """How a test video is written. `stamps` are presentation times in units of 1 / 1000 s;
+    `colours` is the tag for matrix, primaries and curve (2: none).
+    """
 
     frames: int = 30
     fps: Fraction = Fraction(25)
@@ -36,6 +38,8 @@ class Clip:
     stamps: tuple[int, ...] | None = None
     rotation_deg: int = 0
     mirrored: bool = False
+    pixel_aspect: Fraction = Fraction(1)
+    colours: int = 2
 
 
 def frame_image(number: int, width: int = 160, height: int = 120) -> NDArray[np.uint8]:
@@ -79,6 +83,9 @@ def make_video(path: Path, clip: Clip = Clip(), sound_s: float = 0.0) -> Path:
         stream: Any = container.add_stream(clip.codec, rate=clip.fps, options=_options(clip.codec))
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, clip.pix_fmt
         stream.gop_size = clip.gop
+        context = stream.codec_context
+        context.sample_aspect_ratio = clip.pixel_aspect
+        context.colorspace = context.color_primaries = context.color_trc = clip.colours
         if clip.stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if clip.rotation_deg or clip.mirrored:

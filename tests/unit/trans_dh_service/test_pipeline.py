@@ -127,6 +127,16 @@ def test_the_file_is_streamable_tagged_and_in_step(tmp_path: Path, lane: FakeLan
     assert np.abs(heard[: len(tone(3.3))] - tone(3.3)[: len(heard)]).mean() < 0.02
 
 
+def test_pixel_shape_and_colour_tags_are_kept(tmp_path: Path, lane: FakeLane) -> None:
+    task = a_task(tmp_path, Clip(frames=20, pixel_aspect=Fraction(4, 3), colours=6), 0.8)
+    run(task, lane, tmp_path)
+    with av.open(str(task.output)) as made:
+        video = made.streams.video[0]
+        context = video.codec_context
+        assert video.sample_aspect_ratio == Fraction(4, 3)
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (6, 6, 6)
+
+
 def test_a_resumed_dub_equals_one_in_a_single_run(tmp_path: Path, lane: FakeLane) -> None:
     task = a_task(tmp_path, Clip(frames=40, fps=NTSC))
     first = FakeWatch(stop=lambda watch: len(watch.segments) >= 2)
@@ -319,6 +329,20 @@ def test_a_stop_is_heard_in_every_stage(tmp_path: Path, lane: FakeLane, when: St
         run(task, lane, tmp_path, FakeWatch(stop=lambda watch: when in watch.stages))
     assert not task.output.exists()
     assert run(task, lane, tmp_path).frames == 75
+
+
+def test_what_a_killed_attempt_left_half_written_is_cleared(tmp_path: Path, lane: FakeLane) -> None:
+    task = a_task(tmp_path, sound_s=0.5)
+    task.work_dir.mkdir()
+    (task.work_dir / "segment_00000.ts.0123abcd.part").write_bytes(b"half")
+    run(task, lane, tmp_path)
+    assert sorted(path.name for path in task.work_dir.iterdir()) == [
+        "plan.json",
+        "segment_00000.ts",
+        "sound.aac",
+        "sound.json",
+        "speech.s16",
+    ]
 
 
 def test_a_failing_disk_fails_the_dub(
