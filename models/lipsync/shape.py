@@ -25,7 +25,7 @@ FEATURES = 5
 OPEN_WIDEST = 0.12
 """Distance of the lips at opening 1, in face widths (a fifth of the distance of the outer eye
 corners)."""
-PARTING = 0.012
+PARTING = 0.018
 """What any opening begins with, face widths: lips are soft, and a gap shows only from there."""
 UPPER_SHARE = 0.16
 """The upper lip's share of an opening."""
@@ -81,7 +81,7 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
     gap = lips.gap * arch
     line = edge + CLOSING_UPPER_SHARE * gap - _unbent(lips, t, square)
-    parting = PARTING * (1 - math.exp(-opening / 0.04))
+    parting = PARTING * (1 - math.exp(-opening / 0.06))
     wide = (OPEN_WIDEST * opening + parting) * (1 - 0.8 * closure)
     upper_to = line - UPPER_SHARE * wide * parted
     lower_to = line + (1 - UPPER_SHARE) * wide * parted**0.8
