@@ -90,10 +90,10 @@ class Source:
         """
         held: av.VideoFrame | None = None
         want = start
-        for ticks, frame in self._pictures(start):
+        for ticks, frame in self._decoded_near(start):
             while held is not None and want < stop and not self._due(ticks, want):
                 again = want + 1 < stop and not self._due(ticks, want + 1)
-                yield SourceFrame(want, copy_of(held) if again else held)
+                yield SourceFrame(want, self._own(held, again))
                 want += 1
             if want >= stop:
                 return
@@ -101,7 +101,7 @@ class Source:
         if held is None:
             raise MediaError("video", f"video {self.path.name!r}: no picture could be decoded")
         for index in range(want, stop):
-            yield SourceFrame(index, copy_of(held) if index + 1 < stop else held)
+            yield SourceFrame(index, self._own(held, index + 1 < stop))
 
     def _backward(self, run: Run) -> Iterator[SourceFrame]:
         high = run.start + 1
@@ -120,15 +120,15 @@ class Source:
             <= (2 * index + 1) * self.fps.denominator * base.denominator
         )
 
-    def _pictures(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decoded pictures in the order of showing, with ticks since the first one of the file;
-        starts at or before the one shown at frame `index`.
-        """
-        size = (self.look.width_px, self.look.height_px)
-        for ticks, frame in self._decoded_near(index):
-            yield ticks, upright(frame, size, self._turn)
+    def _own(self, frame: av.VideoFrame, again: bool) -> av.VideoFrame:
+        """The upright picture of a decoded frame, apart from it when it is shown `again`."""
+        made = upright(frame, (self.look.width_px, self.look.height_px), self._turn)
+        return copy_of(made) if again and made is frame else made
 
     def _decoded_near(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decoded frames in the order of showing, with ticks since the first one of the file;
+        starts at or before the one shown at frame `index`.
+        """
         if index > 0 and not self._stamps.counted:
             for back_s in SEEK_BACK_S:
                 found = self._decoded_after(index, back_s)
