@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import dml
 
 from server.jobs.database import Database
 from server.jobs.job import Job, JobError, JobOutcome, JobState
@@ -63,28 +64,7 @@ class Claims:
         """Take the oldest queued job, or None. Never the same job to two callers."""
         if not self._anything_queued():
             return None
-        oldest = (
-            sa.select(jobs.c.seq)
-            .where(jobs.c.state == _QUEUED)
-            .order_by(jobs.c.seq)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        now = time.time()
-        statement = (
-            sa.update(jobs)
-            .where(jobs.c.seq == oldest, jobs.c.state == _QUEUED)
-            .values(
-                state=_RUNNING,
-                attempt=jobs.c.attempt + 1,
-                owner=str(owner),
-                lease_until=now + lease_s,
-                started_at=sa.func.coalesce(jobs.c.started_at, now),
-                stage="",
-            )
-            .returning(*jobs.c)
-        )
+        statement = claim_statement(owner, lease_s)
         with self._database.write() as connection:
             row = connection.execute(statement).mappings().one_or_none()
         return to_job(row) if row else None
@@ -201,6 +181,31 @@ class Claims:
         statement = sa.update(jobs).where(*_fence(job)).values(values)
         with self._database.write() as connection:
             return connection.execute(statement).rowcount == 1
+
+
+def claim_statement(owner: Owner, lease_s: float) -> dml.ReturningUpdate[Any]:
+    """Take the oldest queued job in one statement. PostgreSQL skips rows that others are taking;
+    SQLite has one writer at a time and ignores that clause.
+    """
+    oldest = (
+        sa.select(jobs.c.seq)
+        .where(jobs.c.state == _QUEUED)
+        .order_by(jobs.c.seq)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    now = time.time()
+    values = {
+        "state": _RUNNING,
+        "attempt": jobs.c.attempt + 1,
+        "owner": str(owner),
+        "lease_until": now + lease_s,
+        "started_at": sa.func.coalesce(jobs.c.started_at, now),
+        "stage": "",
+    }
+    taken = sa.update(jobs).where(jobs.c.seq == oldest, jobs.c.state == _QUEUED)
+    return taken.values(values).returning(*jobs.c)
 
 
 _UNCLAIMED: dict[str, Any] = {"owner": None, "lease_until": None, "stage": ""}

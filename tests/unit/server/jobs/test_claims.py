@@ -6,8 +6,9 @@ import threading
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.dialects import postgresql
 
-from server.jobs.claims import WORKER_KILLED, Owner, Report
+from server.jobs.claims import WORKER_KILLED, Owner, Report, claim_statement
 from server.jobs.job import JobError, JobOutcome, JobState
 from server.jobs.store import JobStore
 from tests.unit.server.jobs.rows import LEASE_S, ME, claim, look, queue
@@ -177,3 +178,10 @@ def test_a_stalled_job_goes_back_with_the_reason(store: JobStore) -> None:
         1,
         "no progress for 300 s",
     )
+
+
+def test_on_postgresql_a_claim_does_not_wait_for_rows_that_others_take() -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    text = str(claim_statement(ME, LEASE_S).compile(dialect=dialect))
+    assert "FOR UPDATE SKIP LOCKED" in text
+    assert "RETURNING" in text
