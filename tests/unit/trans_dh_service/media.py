@@ -168,7 +168,7 @@ def _blocks(samples: NDArray[np.float32], layout: str, rate_hz: int) -> Iterable
 
 def _options(codec: str) -> dict[str, str]:
     return {
-        "libx264": {"preset": "ultrafast", "crf": "18"},
+        "libx264": {"preset": "veryfast", "crf": "18"},
         "libx265": {"preset": "ultrafast", "x265-params": "log-level=none"},
         "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "b": "400k"},
     }.get(codec, {"b": "2M"})

@@ -183,7 +183,7 @@ def test_a_file_without_time_stamps_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = opened(make_video(tmp_path / "a.mp4", Clip(frames=20)))
-    stamps = source_module.Stamps(0, 19, 1 / source.fps, True, 20)
+    stamps = source_module.Stamps(np.arange(20), 1 / source.fps, True, 20)
     monkeypatch.setattr(Source, "_scan", lambda self: stamps)
     counted = opened(tmp_path / "a.mp4")
     assert counted.frames == 20
