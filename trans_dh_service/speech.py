@@ -218,14 +218,16 @@ class _Writer:
         self._encoder = encoder
 
     def _take(self, frame: av.AudioFrame | None) -> None:
-        for mono in self._mono.push(frame):
-            data = mono.to_ndarray()
-            self._pcm.write(np.ascontiguousarray(data, "<i2").tobytes())
-            self.speech_samples += data.size
+        # This order: a plain 16 kHz mono WAV passes through the second one untouched, and a frame
+        # without a named channel layout is refused by a resampler that comes after that.
         for full in self._full.push(frame) if self._full else ():
             full.pts, full.time_base = None, Fraction(1, self.rate_hz)
             self.samples += full.samples
             self._fifo.write(full)
+        for mono in self._mono.push(frame):
+            data = mono.to_ndarray()
+            self._pcm.write(np.ascontiguousarray(data, "<i2").tobytes())
+            self.speech_samples += data.size
         self._encode_whole(partial=False)
 
     def _encode_whole(self, partial: bool) -> None:

@@ -39,5 +39,5 @@ def small_video(seconds: float = 2.0) -> Path:
 
 @cache
 def tone(seconds: float) -> Path:
-    """A recording of this length; made once per run."""
-    return make_wav(Path(mkdtemp(prefix="clips-")) / "tone.wav", seconds, 22050)
+    """A plain 16 kHz mono WAV of this length, as speech synthesisers write; made once per run."""
+    return make_wav(Path(mkdtemp(prefix="clips-")) / "tone.wav", seconds)
