@@ -61,15 +61,17 @@ class Fit:
 
 
 def still() -> Floats:
-    """How much each pixel of the grid counts, [HEIGHT, WIDTH] in 0..1: nothing at the mouth, the
-    chin and outside the face, little at the eyes, which blink.
+    """How much each pixel of the grid counts, [HEIGHT, WIDTH], 1 for ordinary skin: nothing at the
+    mouth, the chin and outside the face, little at the eyes, which blink; most just above the
+    mouth, because it is there that an error shows, as a second lip.
     """
     u, v = coordinates()
     face = np.clip(1.6 - 4.0 * np.abs(u), 0, 1) * np.clip((v + 0.5) * 20, 0, 1)
-    mouth = 1 - np.exp(-(np.maximum(np.abs(u) - 0.14, 0) ** 2) / 0.006) * _ramp(v, -0.13, -0.05)
+    mouth = 1 - np.exp(-(np.maximum(np.abs(u) - 0.14, 0) ** 2) / 0.006) * _ramp(v, -0.1, -0.035)
     chin = 1 - _ramp(v, 0.06, 0.14)
     eyes = 1 - 0.75 * (1 - _ramp(v, -0.36, -0.28))
-    return as_floats(face * mouth * chin * eyes)
+    above = 1 + 2 * np.exp(-(((v + 0.12) / 0.07) ** 2) - (u / 0.2) ** 2)
+    return as_floats(face * mouth * chin * eyes * above)
 
 
 def coordinates() -> tuple[Floats, Floats]:

@@ -123,4 +123,5 @@ def _light_weight() -> NDArray[np.float32]:
     """
     u, v = align.coordinates()
     near = np.exp(-((v / 0.25) ** 4)) * np.exp(-((u / 0.36) ** 8))
-    return as_floats(align.still() * near)
+    lips = np.exp(-(((v - 0.02) / 0.1) ** 4)) * np.exp(-((u / 0.2) ** 4))
+    return as_floats(np.minimum(align.still(), 1) * near * (1 - lips))
