@@ -18,7 +18,8 @@ CENTRE = (226.0, 114.0)
 @cache
 def astronaut() -> Image:
     """The photograph, BGR [512, 512, 3]."""
-    return np.ascontiguousarray(skimage.data.astronaut()[:, :, ::-1])
+    photograph: Image = skimage.data.astronaut()  # type: ignore[no-untyped-call]
+    return np.ascontiguousarray(photograph[:, :, ::-1])
 
 
 def view(
@@ -32,14 +33,15 @@ def view(
     """
     matrix = cv2.getRotationMatrix2D(CENTRE, -turn_deg, scale)
     matrix[:, 2] += np.array(size) / 2 - np.array(CENTRE) + np.array(shift)
-    return cv2.warpAffine(
+    seen = cv2.warpAffine(
         astronaut(), matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
+    return np.asarray(seen, np.uint8)
 
 
 def gray(picture: Image) -> Image:
     """Its grey picture [H, W]."""
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 class Scripted(FaceDetector):

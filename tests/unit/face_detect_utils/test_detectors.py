@@ -82,7 +82,7 @@ def test_a_clone_finds_the_same(detector: FaceDetector) -> None:
 
 def test_refuses_what_is_no_picture(detector: FaceDetector) -> None:
     with pytest.raises(ValueError, match="float32"):
-        detector.detect([np.zeros((10, 10, 3), np.float32)])  # type: ignore[list-item]
+        detector.detect([np.zeros((10, 10, 3), np.float32)])
 
 
 @pytest.mark.parametrize("name", ["person_a", "person_b"])
@@ -99,5 +99,6 @@ def test_finds_the_speakers_of_the_real_clips(detector: FaceDetector, name: str)
                 break
             if index % 20 == 0:
                 small = frame.reformat(width=360, height=640, format="bgr24")
-                seen.append(bool(detector.detect([small.to_ndarray()])[0]))
+                picture = np.asarray(small.to_ndarray(), np.uint8)
+                seen.append(bool(detector.detect([picture])[0]))
     assert all(seen)

@@ -58,7 +58,8 @@ def cut(image: Image, where: Pose, backend: LipSync) -> tuple[Image, Pose]:
     left, top = max(0, -box.x), max(0, -box.y)
     right = max(0, box.x + box.width - width)
     bottom = max(0, box.y + box.height - height)
-    padded = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    bordered = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    padded = np.asarray(bordered, np.uint8)
     x, y = box.x + left, box.y + top
     return padded[y : y + box.height, x : x + box.width], where.moved(-box.x, -box.y)
 

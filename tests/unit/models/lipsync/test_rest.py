@@ -14,7 +14,7 @@ from tests.unit.models.lipsync.test_lips import DARK, POSE, drawn
 def sample(gap_px: int, blur: float = 0.0) -> FaceSample:
     picture = drawn(gap_px, DARK)
     if blur:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.uint8)
     return FaceSample(picture, POSE, 0.0)
 
 
