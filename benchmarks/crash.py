@@ -39,7 +39,6 @@ class Outcome:
     kills: int
     segments: int
     remade: int
-    attempts: int
     wall_s: float
 
     @property
@@ -76,7 +75,7 @@ def segment_writes(log: Path) -> dict[tuple[str, int], int]:
     writes: dict[tuple[str, int], int] = {}
     for line in log.read_text(errors="replace").splitlines():
         start = line.find("{")
-        if "segment finished" not in line or start < 0:
+        if "segment_finished" not in line or start < 0:
             continue
         entry = json.loads(line[start:])
         key = (entry["job_id"], entry["index"])
@@ -105,7 +104,6 @@ def run(video: Path, audio: Path, jobs: int, kills: int, seed: int) -> Outcome:
         kills=kills,
         segments=len(writes),
         remade=sum(count - 1 for count in writes.values()),
-        attempts=sum(int(job.get("attempt", 0)) for job in ended),
         wall_s=wall_s,
     )
 

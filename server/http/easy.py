@@ -70,7 +70,8 @@ def submit() -> EasyAnswer:
     except ConflictError as error:
         return envelope.refused(envelope.DUPLICATE, str(error))
     except QueueFullError as error:
-        return envelope.refused(envelope.BUSY, str(error))
+        # Never 10001 (busy): its clients take that for the end of the job, as any other refusal.
+        return envelope.refused(envelope.SYSTEM_ERROR, str(error))
     return envelope.accepted({"code": job.request.code}, _remark(order))
 
 

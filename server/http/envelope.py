@@ -12,7 +12,6 @@ from server.http.shapes import EasyAnswer
 PREFIX = "/easy/"
 SYSTEM_ERROR = 9999
 OK = 10000
-BUSY = 10001
 BAD_PARAMETER = 10002
 NO_SUCH_TASK = 10004
 DUPLICATE = 10005

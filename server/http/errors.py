@@ -159,9 +159,8 @@ def answer(error: Exception) -> Response:
 
 
 def _easy_answer(problem: Problem) -> Response:
-    code = envelope.SYSTEM_ERROR if problem.status >= 500 else envelope.BAD_PARAMETER
-    if problem.status == 429:
-        code = envelope.BUSY
+    own = problem.status >= 500 or problem.status == 429
+    code = envelope.SYSTEM_ERROR if own else envelope.BAD_PARAMETER
     response = jsonify(envelope.refused(code, problem.message).model_dump())
     # Its clients stop polling for good at anything but 200; a missing key stays a 401.
     response.status_code = 401 if problem.status == 401 else 200

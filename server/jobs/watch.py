@@ -9,9 +9,13 @@ import threading
 import time
 from enum import StrEnum
 
+import structlog
+
 from server.jobs.claims import Report
 from server.jobs.job import Job
 from trans_dh_service.task import Stage
+
+log = structlog.get_logger(__name__)
 
 # The milestones that HeyGem's clients know: 10 inputs ready, 20 speech ready, 90 frames made.
 _AT_STAGE = {Stage.PREPARE: 0, Stage.SPEECH: 10, Stage.RENDER: 20, Stage.JOIN: 90}
@@ -61,6 +65,7 @@ class JobWatch:
                 self._done = index + 1
                 self._new_segment = True
             self._advance(0)
+        log.info("segment_finished", job_id=self.job.id, index=index, attempt=self.job.attempt)
 
     def stopped(self) -> bool:
         """Whether the dub should end now."""
