@@ -64,6 +64,12 @@ def test_the_detector_runs_only_now_and_then() -> None:
     assert detector.calls <= 3 + 3
 
 
+def test_an_empty_picture_is_searched_more_seldom() -> None:
+    detector = Scripted(blind=True)
+    run(FaceTracker(detector, 4), [view(2.0)] * 17)
+    assert detector.calls == 3
+
+
 def test_without_a_face_there_is_nothing() -> None:
     flat = [np.full((240, 320, 3), 120, np.uint8)] * 12
     assert run(FaceTracker(HaarDetector(), 5), flat) == [None] * 12
