@@ -155,8 +155,11 @@ def _picture_packet(
     packet = av.Packet(frame.data)
     packet.stream = stream
     packet.time_base = Fraction(1, _TS_TICKS)
-    packet.pts, packet.dts = _ticks(frame.pts / plan.fps), _ticks(frame.dts / plan.fps)
-    packet.duration = _ticks(1 / plan.fps) - _ticks(Fraction(0))
+    packet.pts, packet.dts = (
+        segment_ticks(frame.pts / plan.fps),
+        segment_ticks(frame.dts / plan.fps),
+    )
+    packet.duration = segment_ticks(1 / plan.fps) - segment_ticks(Fraction(0))
     packet.is_keyframe = frame.key
     return packet
 
@@ -167,12 +170,13 @@ def _sound_packet(
     packet = av.Packet(frame.data)
     packet.stream = stream
     packet.time_base = Fraction(1, _TS_TICKS)
-    packet.pts = packet.dts = _ticks(Fraction(frame.start, sound.rate_hz))
+    packet.pts = packet.dts = segment_ticks(Fraction(frame.start, sound.rate_hz))
     packet.is_keyframe = True
     return packet
 
 
-def _ticks(at_s: Fraction) -> int:
+def segment_ticks(at_s: Fraction) -> int:
+    """A time of the result as a segment's 90 kHz stamp."""
     return round((at_s + TS_OFFSET_S) * _TS_TICKS)
 
 

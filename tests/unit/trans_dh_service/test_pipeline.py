@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,12 +9,11 @@ import av
 import numpy as np
 import pytest
 
+from tests.unit.trans_dh_service.dubs import a_task, run
 from tests.unit.trans_dh_service.fakes import (
     FakeLane,
     FakeLips,
     FakeWatch,
-    SteadyTracker,
-    dub_threads,
     fake_tools,
 )
 from tests.unit.trans_dh_service.media import (
@@ -26,7 +23,6 @@ from tests.unit.trans_dh_service.media import (
     luma_of,
     make_sound,
     make_still,
-    make_video,
     numbers_in,
     tone,
 )
@@ -34,7 +30,6 @@ from trans_dh_service.join import PROVENANCE
 from trans_dh_service.pipeline import dub
 from trans_dh_service.plan import load_plan, playlist, segment_path, source_frame
 from trans_dh_service.task import (
-    DubResult,
     DubTask,
     Loop,
     MediaError,
@@ -44,37 +39,10 @@ from trans_dh_service.task import (
 )
 
 NTSC = Fraction(30000, 1001)
+pytestmark = pytest.mark.usefixtures("steady")
+
 MOUTH_ROWS, MOUTH_COLUMNS = slice(76, 84), slice(76, 84)
 """Pixels that the fake lips always cover: the mouth lies at 80, 80."""
-
-
-@pytest.fixture
-def lane() -> Iterator[FakeLane]:
-    made = FakeLane(FakeLips())
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("trans_dh_service.faces.FaceTracker", SteadyTracker)
-    yield
-    assert dub_threads() == []
-
-
-SHORT = Clip(frames=30)
-
-
-def a_task(tmp_path: Path, clip: Clip = SHORT, sound_s: float = 3.0) -> DubTask:
-    video, audio = tmp_path / "in.mp4", tmp_path / "in.wav"
-    if not video.exists():
-        make_video(video, clip)
-        make_sound(audio, sound_s)
-    return DubTask(video, audio, tmp_path / "work", tmp_path / "out" / "out.mp4", segment_s=0.5)
-
-
-def run(task: DubTask, lane: FakeLane, tmp_path: Path, watch: FakeWatch | None = None) -> DubResult:
-    return dub(task, fake_tools(lane, tmp_path / "cache"), watch or FakeWatch())
 
 
 def lips_in(path: Path) -> list[float]:
@@ -296,32 +264,6 @@ def test_a_damaged_segment_is_made_again(tmp_path: Path, lane: FakeLane, damage:
     assert numbers_in(task.output) == [source_frame(i, 30, Loop.PINGPONG) for i in range(75)]
 
 
-def test_a_lane_that_fails_fails_the_dub_and_nothing_else(tmp_path: Path) -> None:
-    lane = FakeLane(FakeLips(), break_at=20)
-    task = a_task(tmp_path)
-    before = threading.active_count()
-    with pytest.raises(RuntimeError, match="the lane broke"):
-        run(task, lane, tmp_path)
-    assert not task.output.exists()
-    assert threading.active_count() <= before + 1
-    assert run(task, lane, tmp_path).frames == 75
-    lane.close()
-
-
-def test_a_lane_that_refuses_fails_the_dub(tmp_path: Path, lane: FakeLane) -> None:
-    lane.close()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        run(a_task(tmp_path), lane, tmp_path)
-
-
-def test_a_stop_does_not_wait_for_a_slow_lane(tmp_path: Path) -> None:
-    lane = FakeLane(FakeLips(), slow_s=0.4)
-    with pytest.raises(StoppedError):
-        run(a_task(tmp_path), lane, tmp_path, FakeWatch(stop=lambda watch: lane.seen >= 2))
-    assert lane.seen <= 4
-    lane.close()
-
-
 @pytest.mark.parametrize("when", list(Stage))
 def test_a_stop_is_heard_in_every_stage(tmp_path: Path, lane: FakeLane, when: Stage) -> None:
     task = a_task(tmp_path)
@@ -343,17 +285,6 @@ def test_what_a_killed_attempt_left_half_written_is_cleared(tmp_path: Path, lane
         "sound.json",
         "speech.s16",
     ]
-
-
-def test_a_failing_disk_fails_the_dub(
-    tmp_path: Path, lane: FakeLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("trans_dh_service.sink.write_whole", full)
-    with pytest.raises(OSError, match="No space left"):
-        run(a_task(tmp_path), lane, tmp_path)
 
 
 def test_a_result_that_fails_its_check_is_not_kept(
@@ -381,21 +312,3 @@ def test_bad_inputs_are_refused_with_their_role(tmp_path: Path, lane: FakeLane) 
     tight = type(tools)(**{**vars(tools), "limits": MediaLimits(max_audio_s=1)})
     with pytest.raises(MediaError, match="at most 1 s"):
         dub(task, tight, FakeWatch())
-
-
-def test_frames_in_work_stay_bounded(
-    tmp_path: Path, lane: FakeLane, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long the video, no more pictures wait than the queues allow."""
-    pictures = 160 * 120 * 3 // 2
-    monkeypatch.setattr("trans_dh_service.render.FRAMES_BYTES", 5 * pictures)
-    lane.slow_s = 0.005
-    most = 0
-
-    def watch_depth(watch: FakeWatch) -> bool:
-        nonlocal most
-        most = max(most, lane.seen - (watch.done[-1] if watch.done else 0))
-        return False
-
-    run(a_task(tmp_path, Clip(frames=60)), lane, tmp_path, FakeWatch(stop=watch_depth))
-    assert 0 < most <= 5 + 8 + 4
