@@ -46,11 +46,7 @@ wsgi_app = "app_server:app"
 pythonpath = _ROOT  # works from any folder; no chdir, so that a relative DATA_DIR keeps its meaning
 proc_name = "mouthpiece"
 
-bind = [
-    f"[{settings.host}]:{settings.port}"
-    if ":" in settings.host
-    else f"{settings.host}:{settings.port}"
-]
+bind = [settings.bind]
 backlog = settings.gunicorn_backlog  # more than this many waiting connections are refused at once
 
 workers = settings.gunicorn_workers  # one per device: each loads every model

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     # Where the server listens
     host: str = Field("127.0.0.1", description="Address of the main listener; 0.0.0.0 opens it.")
     port: int = Field(8383, ge=0, le=65535, description="Port of the main listener.")
+    gunicorn_bind: str | None = Field(
+        None,
+        description="HOST:PORT, the old name; wins over HOST and PORT.",
+    )
     ops_host: str = Field("127.0.0.1", description="Address of the probe and metrics listener.")
     ops_port: int = Field(8384, ge=0, le=65535, description="Its port; 0 switches it off.")
     api_key: str | None = Field(
@@ -135,6 +139,17 @@ class Settings(BaseSettings):
     x264_crf: int = Field(20, ge=0, le=51, description="libx264 constant rate factor.")
     encoder_threads: int = Field(0, ge=0, description="Encoder threads; 0 = as many as cores.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_bind(cls, values: dict[str, object]) -> dict[str, object]:
+        bind = values.get("gunicorn_bind")
+        if not bind:
+            return values
+        host, _, port = str(bind).rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"GUNICORN_BIND={bind!r}: must be HOST:PORT")
+        return {**values, "host": host.strip("[]"), "port": port}
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -147,6 +162,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def bind(self) -> str:
+        """HOST:PORT of the main listener, as Gunicorn takes it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
     @cached_property
     def database(self) -> str:
@@ -169,6 +190,8 @@ def load_settings(**overrides: object) -> Settings:
 def _explain(error: ValidationError) -> str:
     lines = [
         f"{'.'.join(str(part) for part in item['loc']).upper()}={item['input']!r}: {item['msg']}"
+        if item["loc"]
+        else item["msg"]
         for item in error.errors()
     ]
     return "settings refused:\n  " + "\n  ".join(lines)

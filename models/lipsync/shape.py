@@ -41,7 +41,7 @@ LEAST_LIFT, MOST_LIFT = -0.01, 0.03
 """What the corners of a mouth at rest may be lifted by, face widths."""
 INNER = 0.9
 """Where the opening's corners lie between those of the lips."""
-INSIDE = 0.006
+INSIDE = 0.013
 """How far within the lips their learned edge is taken, lest teeth or dark stick to it."""
 
 

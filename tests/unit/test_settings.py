@@ -59,3 +59,25 @@ def test_folders_are_absolute_and_the_database_lies_in_the_data_folder(
 def test_an_empty_value_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "")
     assert load_settings().api_key is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "bind"),
+    [
+        ({"HOST": "0.0.0.0", "PORT": "80"}, "0.0.0.0:80"),
+        ({"HOST": "::1", "PORT": "80"}, "[::1]:80"),
+        ({"GUNICORN_BIND": "0.0.0.0:9000", "PORT": "80"}, "0.0.0.0:9000"),
+    ],
+)
+def test_the_main_listener_is_host_and_port_or_the_old_name(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], bind: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().bind == bind
+
+
+def test_a_bad_old_bind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUNICORN_BIND", "unix:/tmp/socket")
+    with pytest.raises(SettingsError, match="GUNICORN_BIND='unix:/tmp/socket': must be HOST:PORT"):
+        load_settings()
