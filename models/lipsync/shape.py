@@ -41,7 +41,7 @@ LEAST_LIFT, MOST_LIFT = -0.01, 0.03
 """What the corners of a mouth at rest may be lifted by, face widths."""
 INNER = 0.9
 """Where the opening's corners lie between those of the lips."""
-INSIDE = 0.013
+INSIDE, INSIDE_REACH = 0.013, 0.022
 """How far within the lips their learned edge is taken, lest teeth or dark stick to it."""
 
 
@@ -89,13 +89,13 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     swell = 0.16 * rounding - 0.2 * closure
     inside = INSIDE * min(1.0, lips.gap / 0.03)
     upper_v = v - (upper_to - edge) * fade(above / UPPER_REACH)
-    upper_v += _swell(above, swell, lips.upper) - inside * _near(above, 0.5 * lips.upper) * arch
+    upper_v += _swell(above, swell, lips.upper) - inside * _near(above, INSIDE_REACH) * arch
     jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
     moved = (1 - UPPER_SHARE) * wide * jaw + (line - edge - gap)
     chin = wide * _chin(lips, u, v)
     with_lip = fade(below / LOWER_REACH)
     lower_v = v - moved * with_lip - chin * (1 - with_lip)
-    lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, 0.5 * lips.lower) * arch
+    lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, INSIDE_REACH) * arch
     return Field(source_u, upper_v, lower_v, -above, below, t, v - line, chin)
 
 

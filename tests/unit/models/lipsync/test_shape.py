@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.lipsync.lips import Lips
-from models.lipsync.shape import MOST_LIFT, Field, fade, field
+from models.lipsync.shape import INSIDE, MOST_LIFT, Field, fade, field
 
 SHUT = Lips(0.0, 0.0, 0.17, 0.035, 0.05, 0.0, 0.01, 0.0, 0.9, 0.9)
 SMILE = Lips(0.01, 0.02, 0.2, 0.035, 0.05, 0.06, 0.015, 0.0, 0.9, 0.1)
+THIN = Lips(0.0, 0.0, 0.17, 0.018, 0.028, 0.17, 0.03, 0.0, 0.9, 0.1)
 POUT = Lips(0.0, 0.0, 0.16, 0.03, 0.07, 0.0, -0.045, 0.0, 0.9, 0.9)
 U, V = np.meshgrid(np.linspace(-0.35, 0.35, 71), np.linspace(-0.2, 0.5, 351))
 STEP = 0.7 / 350
@@ -43,8 +44,9 @@ def test_lips_learned_open_are_closed_at_rest() -> None:
     assert height(made) <= STEP
     middle = U.shape[1] // 2
     row = int(np.argmin(np.abs(made.below_upper[:, middle])))
-    assert made.upper_v[row, middle] == pytest.approx(SMILE.y, abs=0.012)
-    assert made.lower_v[row, middle] == pytest.approx(SMILE.y + SMILE.gap, abs=0.012)
+    assert made.upper_v[row, middle] == pytest.approx(SMILE.y - INSIDE, abs=0.004)
+    lower = SMILE.y + SMILE.gap + INSIDE
+    assert made.lower_v[row, middle] == pytest.approx(lower, abs=0.004)
 
 
 def test_the_opening_grows_with_the_feature() -> None:
@@ -79,7 +81,7 @@ def test_a_broad_lift_is_brought_down() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(features, st.sampled_from([SHUT, SMILE, POUT]))
+@given(features, st.sampled_from([SHUT, SMILE, POUT, THIN]))
 def test_the_skin_never_folds(values: np.ndarray, lips: Lips) -> None:
     made = field(lips, values, U, V)
     above, below = made.below_upper < 0, made.below_lower > 0
