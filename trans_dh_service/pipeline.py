@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+import cv2
 import structlog
 
 from trans_dh_service.cache import content_hash
@@ -36,6 +38,8 @@ from trans_dh_service.speech import Sound, prepare_sound
 from trans_dh_service.task import DubResult, DubTask, DubTools, DubWatch, Stage, StoppedError
 
 _log = structlog.get_logger(__name__)
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter while another wants it."""
 _PIPELINE_VERSION = 1
 
 
@@ -50,7 +54,19 @@ def dub(task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
         StoppedError: the watch asked to stop; what is finished stays.
         Exception: what the models or the disk raised.
     """
+    _tune()
     return _Dub(task, tools, watch).run()
+
+
+def _tune() -> None:
+    """Two settings of the process that the stages need to run side by side.
+
+    The encoder's thread must get the interpreter back at once after each frame, or libx264 idles,
+    and OpenCV's own threads for calls of a millisecond only push the encoder off its cores.
+    Together about 20 % of the time of a dub on two cores (docs/decisions/0050).
+    """
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
+    cv2.setNumThreads(1)
 
 
 class _Dub:
