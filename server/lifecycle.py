@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from typing import Any
@@ -27,9 +26,6 @@ from server.state import Phase, WorkerState
 from server.watchdog import Watchdog, rss_bytes
 
 _TICK_S = 1.0
-# A probe waits for the GIL several times per answer; five milliseconds each (Python's default) add
-# up while jobs run.
-_SWITCH_S = 0.001
 # Longer than any job may take: a recycled worker waits for its jobs, however long.
 _RECYCLE_S = 6 * 3600.0
 
@@ -69,7 +65,6 @@ class Lifecycle:
     def start(self, place: Place | None = None) -> None:
         """Begin the boot; returns at once."""
         self._place = place or lone_place(self._settings)
-        sys.setswitchinterval(_SWITCH_S)
         self._parent = os.getppid()
         metrics.WORKER_RESTARTS.set(max(0, self._place.board.starts - 1))
         for target in (self._run_boot, self._keep):

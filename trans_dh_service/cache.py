@@ -5,8 +5,10 @@ What it is not: needed. A missing or damaged entry is made anew; a damaged one i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,15 @@ def content_hash(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def open_folder(cache_dir: Path, name: str) -> Path:
+    """The folder of one video. Its time of change is set to now, so that what is in use stays."""
+    folder = cache_dir / name
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    return folder
 
 
 def save_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import structlog
 
-from trans_dh_service.cache import content_hash
+from trans_dh_service.cache import content_hash, open_folder
 from trans_dh_service.compose import Colours, colours_for
 from trans_dh_service.faces import FaceBook
 from trans_dh_service.flow import Clock
@@ -101,7 +101,8 @@ class _Dub:
             audio = probe_audio(task.audio, tools.limits)
             hashes = (content_hash(task.video), content_hash(task.audio))
             source = Source(task.video, info, tools.limits)
-        book = FaceBook(tools.detector, task.detect_every, source, tools.cache_dir / hashes[0])
+        folder = open_folder(tools.cache_dir, hashes[0])
+        book = FaceBook(tools.detector, task.detect_every, source, folder)
         look = source.look
         colours = colours_for(look.colorspace, look.color_range, look.height_px)
         with ThreadPoolExecutor(1, thread_name_prefix="dub-sound") as side:

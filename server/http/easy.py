@@ -187,4 +187,4 @@ def _message(job: Job, position: int | None) -> str:
         return "cancelled"
     if position is not None:
         return f"waiting, {position - 1} before it"
-    return job.stage
+    return job.note or job.stage

@@ -53,6 +53,7 @@ class Video(BaseModel):
     stage: str = ""
     segments_done: int = 0
     segments_total: int = 0
+    note: str = Field("", description="What the client should know, e.g. that no face was found.")
 
 
 class VideoList(BaseModel):
@@ -182,4 +183,5 @@ def video_of(job: Job, keep_s: float, position: int | None = None) -> Video:
         stage=job.stage,
         segments_done=job.segments_done,
         segments_total=job.segments_total,
+        note=job.note,
     )

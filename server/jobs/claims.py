@@ -108,6 +108,7 @@ class Claims:
                 "height_px": outcome.height_px,
                 "result_path": outcome.path,
                 "result_bytes": outcome.bytes,
+                "note": outcome.note,
             },
         )
 

@@ -60,6 +60,7 @@ class JobOutcome:
     width_px: int
     height_px: int
     bytes: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ both only know rows.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -35,6 +36,8 @@ _POLL_S = 0.5
 _TICK_S = 0.25
 _RECOVER_EVERY_S = 5.0
 _SWEEP_EVERY_S = 600.0
+# Decoding and encoding take what is left of the processors: requests and probes come first.
+_JOB_NICE = 5
 
 
 class JobRunner:
@@ -136,6 +139,8 @@ class JobRunner:
 
     def _claim_and_work(self) -> None:
         """The life of a worker thread: it ends with the runner, or when its job was given up."""
+        # On Linux niceness is a thread's own, and the threads that it starts inherit it.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _JOB_NICE)
         while not self._closing.is_set():
             job = self._claim()
             if job is None:

@@ -30,7 +30,15 @@ def sweep(store: JobStore, files: JobFiles, keep_s: float) -> int:
     _sweep_folder(store, files, files.uploads, _needs_inputs)
     _sweep_folder(store, files, files.jobs, _needs_work)
     _sweep_folder(store, files, files.results, _exists)
+    _sweep_cache(files.cache, limit)
     return removed
+
+
+def _sweep_cache(cache: Path, limit: float) -> None:
+    """Forget videos that no job has used since `limit`; every use touches the video's folder."""
+    for folder in cache.iterdir() if cache.is_dir() else ():
+        if folder.is_dir() and folder.stat().st_mtime < limit:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _needs_inputs(state: JobState | None) -> bool:

@@ -120,6 +120,7 @@ def _outcome(row: sa.RowMapping) -> JobOutcome | None:
         width_px=row["width_px"] or 0,
         height_px=row["height_px"] or 0,
         bytes=row["result_bytes"] or 0,
+        note=row["note"],
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -40,6 +41,7 @@ log = structlog.get_logger(__name__)
 _NO_LIMITS = MediaLimits(1e9, 1e9, 2**31 - 1, 1e5)
 # AAC pads a stream to whole frames of 1024 samples, up to 0.13 s at 8 kHz, at both ends.
 _STREAMS_APART_S = 0.3
+NO_FACE = "no face was found in the video: its pictures are unchanged"
 _STORE_TRIES = 30
 _STORE_WAIT_S = 1.0
 
@@ -105,7 +107,7 @@ class Work:
         if not self._store.held(job):
             raise StoppedError
         path = self._files.publish(result.path, job)
-        return JobOutcome(str(path), made.seconds, made.width_px, made.height_px, made.bytes)
+        return replace(made, path=str(path), note="" if result.frames_with_face else NO_FACE)
 
     def _tools_for(self, job: Job) -> DubTools:
         try:

@@ -21,9 +21,9 @@ from trans_dh_service.task import DubResult, DubTask, DubTools, DubWatch, Stage,
 SECONDS = 1.0
 
 
-def result_of(path: Path) -> DubResult:
+def result_of(path: Path, faces: int = 25) -> DubResult:
     """What a dub says of a finished file."""
-    return DubResult(path, SECONDS, 64, 48, 25.0, 25, 25, 1, 0.1, {"decode": 0.01})
+    return DubResult(path, SECONDS, 64, 48, 25.0, 25, faces, 1, 0.1, {"decode": 0.01})
 
 
 class FakeDub:
@@ -35,6 +35,7 @@ class FakeDub:
         self.gate.set()
         self.began = threading.Event()
         self.tasks: list[DubTask] = []
+        self.faces = 25
 
     def __call__(self, task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
         self.tasks.append(task)
@@ -48,7 +49,7 @@ class FakeDub:
                 raise StoppedError
         self.before(task, watch)
         make_video(task.output, SECONDS, sound=True)
-        return result_of(task.output)
+        return result_of(task.output, self.faces)
 
 
 def tools_of(_model: str) -> Any:

@@ -83,3 +83,18 @@ def test_a_finished_job_keeps_its_result_but_no_inputs(store: JobStore, tmp_path
     assert result.exists()
     assert not upload.exists()
     assert not work.exists()
+
+
+def test_what_was_learned_of_a_video_goes_when_no_job_used_it_for_long(
+    store: JobStore, tmp_path: Path
+) -> None:
+    files = JobFiles(tmp_path)
+    files.make()
+    old, used = files.cache / "old", files.cache / "used"
+    for folder in (old, used):
+        folder.mkdir()
+        (folder / "rows").touch()
+    age(old)
+    sweep(store, files, keep_s=ORPHAN_S)
+    assert not old.exists()
+    assert used.exists()

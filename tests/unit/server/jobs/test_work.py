@@ -63,6 +63,13 @@ def test_a_dubbed_job_is_completed_with_its_file_in_place(bench: Bench) -> None:
     assert bench.files.work_dir(job.id).is_dir()
 
 
+def test_a_video_without_a_face_completes_and_says_so(bench: Bench) -> None:
+    bench.dub.faces = 0
+    job = bench.claimed()
+    assert bench.attempt(job)
+    assert look(bench.store, job).note.startswith("no face was found in the video")
+
+
 def test_the_dub_is_told_what_the_client_asked_for(bench: Bench) -> None:
     job = bench.claimed(loop="restart")
     bench.attempt(job)
