@@ -12,6 +12,7 @@ from types import FrameType
 
 from apiflask import APIFlask
 
+from server.boot import Parts
 from server.http.app import create_app
 from server.http.probes import create_ops_app
 from server.jobs.files import JobFiles
@@ -21,6 +22,7 @@ from server.logs import configure_logs
 from server.ops import OpsServer, listen
 from server.settings import Settings, SettingsError, load_settings, pin_device
 from server.state import Phase, WorkerState
+from server.texts import Texts, sources_of
 
 
 def build(settings: Settings | None = None) -> APIFlask:
@@ -35,9 +37,10 @@ def build(settings: Settings | None = None) -> APIFlask:
     files = JobFiles(settings.data_dir)
     files.make()
     store = open_store(settings)
-    app = create_app(settings, state, store, files)
-    app.extensions["lifecycle"] = Lifecycle(settings, state, store, files)
-    app.extensions["ops_app"] = create_ops_app(settings, state, store)
+    texts = Texts(sources_of(settings))
+    app = create_app(settings, state, store, files, texts)
+    app.extensions["lifecycle"] = Lifecycle(settings, state, store, files, Parts(texts=texts))
+    app.extensions["ops_app"] = create_ops_app(settings, state, store, texts)
     app.extensions["worker_state"] = state
     return app
 

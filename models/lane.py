@@ -157,6 +157,17 @@ class Lane:
         """Begin to work."""
         self._thread.start()
 
+    def add(self, engine: Engine) -> None:
+        """Take on one more kind of work, at any time.
+
+        Raises:
+            ValueError: there is an engine of this name.
+        """
+        with self._changed:
+            if engine.name in self._queues:
+                raise ValueError(f"two engines of one name: {engine.name!r}")
+            self._queues[engine.name] = _Queue(engine, engine.max_batch)
+
     def submit(self, engine_name: str, item: Any, caller: Hashable | None = None) -> Future[Any]:
         """Queue one item. `caller` names who asks (default: the calling thread).
 

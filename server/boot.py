@@ -1,4 +1,4 @@
-"""A worker's boot: lease, device, models, lane, job runner, in this order.
+"""A worker's boot: lease, device, models, lane, text models, job runner, in this order.
 
 What it is not: the phases around it (lifecycle.py). Runs in the boot thread, while requests are
 already answered; heavy modules are imported here and not before.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import structlog
@@ -24,6 +24,8 @@ from server.lease import Lease, LeaseError
 from server.master import Place
 from server.settings import Settings
 from server.state import DeviceReport, WorkerState
+from server.textload import Opener, TextBench, TextLoader, open_text
+from server.texts import Texts
 from trans_dh_service.task import DubTools, Encoding, MediaLimits
 
 _log = structlog.get_logger("server.boot")
@@ -80,6 +82,8 @@ class Parts:
 
     entries: Sequence[ModelEntry] = ENTRIES
     runner: Callable[..., Runner] = _job_runner
+    texts: Texts = field(default_factory=Texts)
+    open_text: Opener = open_text
 
 
 class LipSyncEngine:
@@ -105,6 +109,7 @@ class Workbench:
     registry: Registry
     lane: Lane
     runner: Runner
+    texts: Texts
 
 
 class Boot:
@@ -139,9 +144,11 @@ class Boot:
             lane = Lane(self._engines(registry), on_batch=record_batch, on_dead=self._on_dead)
             lane.start()
             undo.callback(lane.stop)
+            undo.callback(self._parts.texts.stop, 1.0)
+            self._load_texts(lane)
             runner = self._start_runner(registry, lane)
             undo.pop_all()
-        return Workbench(lease, registry, lane, runner)
+        return Workbench(lease, registry, lane, runner, self._parts.texts)
 
     def _step(self, text: str) -> None:
         if self._state.draining.is_set():
@@ -167,8 +174,13 @@ class Boot:
         self._step("loading models")
         settings = self._settings
         registry = Registry(self._parts.entries)
-        self._state.models = registry.status()
-        registry.on_change = lambda: setattr(self._state, "models", registry.status())
+        texts = self._parts.texts
+
+        def say() -> None:
+            self._state.models = {**texts.statuses(), **registry.status()}
+
+        say()
+        registry.on_change = texts.on_change = say
         self._load(registry, [settings.face_detector, settings.lipsync_model])
         speech: str = registry.get(settings.lipsync_model).speech
         self._load(registry, [speech])
@@ -193,6 +205,13 @@ class Boot:
     def _engines(self, registry: Registry) -> list[Engine]:
         name = self._settings.lipsync_model
         return [LipSyncEngine(name, registry.get(name), self._settings.batch_size_per_gpu)]
+
+    def _load_texts(self, lane: Lane) -> None:
+        """The configured text models; one that fails is said in /health and stops nothing."""
+        bench = TextBench(self._settings, self._state.device.kind, lane)
+        loader = TextLoader(self._parts.texts, bench, self._parts.open_text)
+        loader.load_eager(self._step)
+        loader.start()
 
     def _start_runner(self, registry: Registry, lane: Lane) -> Runner:
         self._step("starting the job runner")

@@ -82,6 +82,7 @@ class Lifecycle:
         if not self._drained.wait(timeout_s):
             _log.warning("running jobs did not stop in time; they are recovered at the next start")
         if self._bench is not None:
+            self._bench.texts.stop(max(0.1, (deadline - time.monotonic()) / 2))
             self._bench.lane.stop(max(0.1, deadline - time.monotonic()))
 
     def device_lost(self, reason: str) -> None:

@@ -46,6 +46,17 @@ LANE_BUSY_SECONDS = _counter("lane_busy_seconds", "Time the lane worked.", "engi
 MIXED_BATCHES = _counter("mixed_batches", "Batches of more than one caller.", "engine")
 OOMS = _counter("ooms", "Out-of-memory errors caught on the lane.", "engine")
 
+TEXTS = _counter("texts", "Texts by outcome: stop, length, cancelled, error, …", "model", "outcome")
+TEXT_TOKENS = _counter("text_tokens", "Tokens written.", "model")
+TEXT_FIRST_TOKEN_SECONDS = _histogram(
+    "text_first_token_seconds",
+    "Time from a request to its first streamed token.",
+    _WAITS_S,
+    "model",
+)
+TEXT_ACTIVE = _gauge("text_active", "Texts being written.", "model")
+TEXT_WAITING = _gauge("text_waiting", "Texts that wait for a slot.", "model")
+
 PHASE = _gauge("phase", "1 for the phase the worker is in.", "phase")
 RSS_BYTES = _gauge("rss_bytes", "Resident memory of the worker.")
 WORKER_RESTARTS = _gauge("worker_restarts", "Workers started after the first one.")

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def run_native(call: Callable[..., T], *args: object) -> T:
     """`call(*args)`, its value or its exception."""
-    if not _on_hub():
+    if not on_hub():
         return call(*args)
     from gevent import get_hub  # only in a process that runs on gevent already
 
@@ -25,7 +25,7 @@ def run_native(call: Callable[..., T], *args: object) -> T:
     return result
 
 
-def _on_hub() -> bool:
+def on_hub() -> bool:
     """Whether this is the thread on which gevent serves requests (server/gevent_worker.py)."""
     worker = sys.modules.get("server.gevent_worker")
     return worker is not None and worker.hub_thread == threading.get_ident()

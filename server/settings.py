@@ -8,6 +8,7 @@ them all, and a test compares the two.
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,20 @@ class LogFormat(StrEnum):
 
     CONSOLE = "console"
     JSON = "json"
+
+
+class TextDtype(StrEnum):
+    """How text models keep their weights; auto is fp32 on a CPU and bf16 on a GPU."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
+# Chat templates that need no file; server/http/templates.py holds them.
+CHAT_TEMPLATES = ("plain", "chatml")
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SettingsError(ValueError):
@@ -94,7 +109,9 @@ class Settings(BaseSettings):
 
     # Gunicorn (the names of the old guides)
     gunicorn_workers: Positive = Field(1, description="Workers: one per device slot.")
-    gunicorn_threads: Positive = Field(8, description="Request threads of a worker.")
+    gunicorn_threads: Positive = Field(
+        64, description="Request threads of a worker; every open stream holds one."
+    )
     gunicorn_worker_class: str = Field("gthread", description="gthread or gevent.")
     gunicorn_timeout: Positive = Field(
         120, description="Seconds a worker may hold the GIL before it is killed."
@@ -139,6 +156,37 @@ class Settings(BaseSettings):
     x264_crf: int = Field(20, ge=0, le=51, description="libx264 constant rate factor.")
     encoder_threads: int = Field(0, ge=0, description="Encoder threads; 0 = as many as cores.")
 
+    # Text
+    model_checkpoint: Path | None = Field(
+        None,
+        description="Text model: a nanoGPT or build-nanogpt file or a GPT-2 folder; default the"
+        " embedded story model.",
+    )
+    model_checkpoints: str | None = Field(
+        None, description="More text models beside it: NAME=PATH,NAME2=PATH2."
+    )
+    tokenizer: Path | None = Field(
+        None,
+        description="Tokenizer of checkpoints that bring none: gpt2.tiktoken, or a folder with"
+        " vocab.json and merges.txt.",
+    )
+    text_dtype: TextDtype = Field(
+        TextDtype.AUTO, description="auto, fp32, bf16 or int8; auto is fp32 on a CPU, bf16 on CUDA."
+    )
+    text_slots: Positive = Field(16, description="Texts that one model writes at once.")
+    text_queue: Positive = Field(32, description="Texts that may wait for a slot before 429.")
+    max_prompt_chars: Positive = Field(
+        1000, description="Longest prompt of POST /generate, in characters."
+    )
+    max_new_tokens: Positive = Field(
+        500, description="Most new tokens of one text, on every text route."
+    )
+    chat_template: str | None = Field(
+        None,
+        description="Turns messages into a prompt: plain, chatml, or a Jinja2 file; without it"
+        " /v1/chat/completions is refused.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _old_bind(cls, values: dict[str, object]) -> dict[str, object]:
@@ -163,6 +211,27 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("model_checkpoint", "tokenizer")
+    @classmethod
+    def _absolute_or_none(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @field_validator("model_checkpoints")
+    @classmethod
+    def _named_paths(cls, value: str | None) -> str | None:
+        names = [name for name, _ in split_checkpoints(value)]
+        double = {name for name in names if names.count(name) > 1}
+        if double:
+            raise ValueError(f"two models of one name: {', '.join(sorted(double))}")
+        return value
+
+    @field_validator("chat_template")
+    @classmethod
+    def _known_template(cls, value: str | None) -> str | None:
+        if value is None or value in CHAT_TEMPLATES or Path(value).is_file():
+            return value
+        raise ValueError(f"must be {', '.join(CHAT_TEMPLATES)} or the path of a Jinja2 file")
+
     @property
     def bind(self) -> str:
         """HOST:PORT of the main listener, as Gunicorn takes it."""
@@ -173,6 +242,23 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """SQLAlchemy URL of the job store."""
         return self.database_url or f"sqlite:///{self.data_dir / 'mouthpiece.db'}"
+
+
+def split_checkpoints(value: str | None) -> list[tuple[str, Path]]:
+    """The names and paths of MODEL_CHECKPOINTS, in order.
+
+    Raises:
+        ValueError: a part is not NAME=PATH.
+    """
+    found = []
+    for part in filter(None, (text.strip() for text in (value or "").split(","))):
+        name, _, path = part.partition("=")
+        if not path or not _MODEL_NAME.fullmatch(name):
+            raise ValueError(
+                f"{part!r} must be NAME=PATH, the name of at most 64 letters, digits, '.', '_', '-'"
+            )
+        found.append((name, Path(path).expanduser().absolute()))
+    return found
 
 
 def load_settings(**overrides: object) -> Settings:

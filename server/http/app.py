@@ -16,7 +16,19 @@ from apiflask import APIFlask
 from flask import Response, g, request
 
 from server import metrics
-from server.http import bodies, document, easy, errors, playback, probes, videos
+from server.http import (
+    bodies,
+    chat,
+    completions,
+    document,
+    easy,
+    errors,
+    generate,
+    playback,
+    probes,
+    textmodels,
+    videos,
+)
 from server.http.auth import check_key
 from server.http.errors import ApiError, Problem
 from server.http.service import Seats, Service, attach
@@ -24,15 +36,22 @@ from server.jobs.files import JobFiles
 from server.jobs.store import JobStore
 from server.settings import Settings
 from server.state import WorkerState
+from server.texts import Texts
 
 OPEN_ENDPOINTS = frozenset({"probes.health", "probes.live", "probes.ready"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(
-    settings: Settings, state: WorkerState, store: JobStore, files: JobFiles
+    settings: Settings,
+    state: WorkerState,
+    store: JobStore,
+    files: JobFiles,
+    texts: Texts | None = None,
 ) -> APIFlask:
-    """The application. It only reads `state`; jobs pass through `store` and `files`."""
+    """The application. It only reads `state`; jobs pass through `store` and `files`, texts through
+    `texts` (default: no text model).
+    """
     files.make()
     app = APIFlask(
         "mouthpiece",
@@ -43,9 +62,8 @@ def create_app(
         json_errors=False,
     )
     app.url_map.strict_slashes = False
-    attach(
-        Service(settings, state, store, files, Seats(settings.max_event_streams)), app.extensions
-    )
+    seats = Seats(settings.max_event_streams)
+    attach(Service(settings, state, store, files, seats, texts or Texts()), app.extensions)
     bodies.install(app, files, settings.max_upload_bytes)
     errors.register(app)
     document.install(app, OPEN_ENDPOINTS, keyed=settings.api_key is not None)
@@ -54,6 +72,10 @@ def create_app(
         videos.bp,
         playback.bp,
         easy.bp,
+        generate.bp,
+        completions.bp,
+        chat.bp,
+        textmodels.bp,
         probes.bp,
         probes.metrics_bp,
         probes.status_bp,

@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from apiflask import APIFlask
+from pydantic import BaseModel
 
 from server.http.shapes import ErrorBody
+from server.http.textshapes import ChatCompletion, Completion
 
 BODY_KEY = "x-request-body"
 ResponseDoc = dict[str, str | dict[str, dict[str, Any]]]
 Responses = dict[int | str, ResponseDoc]
+# Shapes that routes name in `responses`, not by `@bp.output`.
+_SHAPES: tuple[type[BaseModel], ...] = (ErrorBody, Completion, ChatCompletion)
 _ERROR_REF = {"$ref": "#/components/schemas/ErrorBody"}
 _MEANING = {
     400: "The request cannot be understood or has a value that is not allowed.",
@@ -104,6 +108,17 @@ def media(description: str, *types: str) -> ResponseDoc:
     return {"description": description, "content": dict.fromkeys(types, schema)}
 
 
+def json_or_events(shape: str) -> ResponseDoc:
+    """A response of this shape, or the stream of its chunks."""
+    return {
+        "description": "The answer; with `stream`, events that end with `data: [DONE]`.",
+        "content": {
+            "application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+
+
 def install(app: APIFlask, open_endpoints: frozenset[str], *, keyed: bool) -> None:
     """Configure the document. `open_endpoints` need no key."""
     app.config.update(
@@ -127,14 +142,15 @@ def install(app: APIFlask, open_endpoints: frozenset[str], *, keyed: bool) -> No
         if isinstance(document, str):  # YAML, which is not configured
             return document
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(_flat(ErrorBody))
+        for shape in _SHAPES:
+            schemas.update(_flat(shape))
         for path in document["paths"].values():
             for operation in path.values():
                 _complete(operation, open_ids, keyed=keyed)
         return document
 
 
-def _flat(model: type[ErrorBody]) -> dict[str, Any]:
+def _flat(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     nested = schema.pop("$defs", {})
     return {**nested, model.__name__: schema}

@@ -23,6 +23,7 @@ from server.jobs.files import JobFiles
 from server.jobs.store import JobStore
 from server.settings import Settings
 from server.state import Phase, WorkerState
+from server.texts import ON_DEMAND, READY, Texts
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +86,10 @@ def show_metrics() -> Response:
             metrics.JOBS.labels(state.value).set(count)
     except StoreError as error:
         log.warning("jobs_not_counted", error=str(error))
+    for served in here.texts.served():
+        stats = served.engine.stats()
+        metrics.TEXT_ACTIVE.labels(served.name).set(stats.active)
+        metrics.TEXT_WAITING.labels(served.name).set(stats.waiting)
     text, content_type = metrics.render()
     return Response(text, content_type=content_type)
 
@@ -123,7 +128,7 @@ def api_test() -> ApiTest:
 
 
 def _loaded(state: WorkerState) -> bool:
-    return bool(state.models) and all(word == "ready" for word in state.models.values())
+    return bool(state.models) and all(word in (READY, ON_DEMAND) for word in state.models.values())
 
 
 def _memory(state: WorkerState) -> TorchMemory | None:
@@ -136,13 +141,16 @@ def _memory(state: WorkerState) -> TorchMemory | None:
     )
 
 
-def create_ops_app(settings: Settings, state: WorkerState, store: JobStore) -> Flask:
+def create_ops_app(
+    settings: Settings, state: WorkerState, store: JobStore, texts: Texts | None = None
+) -> Flask:
     """The app of the ops listener: probes and metrics, no key, nothing else."""
     app = APIFlask(
         "mouthpiece-ops", enable_openapi=False, static_folder=cast(str, None), json_errors=False
     )
     seats = Seats(settings.max_event_streams)
-    here = Service(settings, state, store, JobFiles(settings.data_dir), seats)
+    files = JobFiles(settings.data_dir)
+    here = Service(settings, state, store, files, seats, texts or Texts())
     attach(here, app.extensions)
     errors.register(app)
     app.register_blueprint(bp)

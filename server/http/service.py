@@ -6,7 +6,7 @@ What it is not: state of its own beside the count of open event streams.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import current_app
@@ -16,6 +16,7 @@ from server.jobs.files import JobFiles
 from server.jobs.store import JobStore
 from server.settings import Settings
 from server.state import Phase, WorkerState
+from server.texts import Texts
 
 _KEY = "mouthpiece"
 
@@ -45,6 +46,7 @@ class Service:
     store: JobStore
     files: JobFiles
     streams: Seats
+    texts: Texts = field(default_factory=Texts)
 
     @property
     def draining(self) -> bool:

@@ -204,7 +204,7 @@ def test_the_worker_is_recycled_by_memory() -> None:
 @pytest.fixture
 def held() -> Iterator[Server]:
     """A server all of whose 8 request threads are held by slow clients."""
-    with fake() as server, contextlib.ExitStack() as stack:
+    with fake(GUNICORN_THREADS="8") as server, contextlib.ExitStack() as stack:
         for number in range(8):
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
             body = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"

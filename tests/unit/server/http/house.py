@@ -18,6 +18,7 @@ from server.jobs.job import Job, JobError, JobOutcome
 from server.jobs.store import open_store
 from server.settings import load_settings
 from server.state import Phase, WorkerState
+from server.texts import Texts
 from tests.unit.server.jobs.rows import LEASE_S, ME
 
 BOUNDARY = "7f3a"
@@ -26,13 +27,13 @@ BOUNDARY = "7f3a"
 class House:
     """The app and what it stands on."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, texts: Texts | None = None, **settings: object) -> None:
         self.settings = load_settings(data_dir=folder / "data", **settings)
         self.store = open_store(self.settings)
         self.files = JobFiles(self.settings.data_dir)
         self.state = WorkerState(phase=Phase.READY)
-        self.app = create_app(self.settings, self.state, self.store, self.files)
-        self.ops = create_ops_app(self.settings, self.state, self.store)
+        self.app = create_app(self.settings, self.state, self.store, self.files, texts)
+        self.ops = create_ops_app(self.settings, self.state, self.store, texts)
         self.client: FlaskClient = self.app.test_client()
         self.headers: dict[str, str] = {}
         self.document: dict[str, Any] = self.app.spec  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def locked(tmp_path: Path) -> Iterator[House]:
 def routes(house: House) -> list[tuple[str, str, str]]:
     """(method, path, endpoint) of every route."""
     return [
-        (method, rule.rule.replace("<video_id>", "x").replace("<int:index>", "0"), rule.endpoint)
+        (method, re.sub("<[^>]*>", "0", rule.rule), rule.endpoint)
         for rule in house.app.url_map.iter_rules()
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
