@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.text.base import Tokenizer
 from models.text.decoding import LONGEST_CHARACTER_BYTES, StopFinder, TextDecoder, label
@@ -54,16 +54,24 @@ class Output:
         if not self._stops.found:
             self._ready += self._stops.feed(self._decoder.end()) + self._stops.end()
 
-    def take(self, tokens: int, finish: Finish | None = None, error: str = "") -> TextPiece | None:
+    def take(self, tokens: int) -> TextPiece | None:
         """What can be told by now; None when there is nothing, or a single piece was asked for."""
-        if finish is None and not self._request.stream:
+        if not self._request.stream:
             return None
+        piece = self._piece(TextPiece("", tokens), everything=False)
+        return piece if piece.text or piece.logprobs else None
+
+    def last(self, tokens: int, finish: Finish, error: str = "") -> TextPiece:
+        """The piece that ends the stream."""
+        return self._piece(
+            TextPiece("", tokens, finish, (), error), everything=not self._stops.found
+        )
+
+    def _piece(self, piece: TextPiece, *, everything: bool) -> TextPiece:
+        """The piece with the text that is ready."""
         text, self._ready = self._ready, ""
         self._shown += len(text)
-        entries = self._told(everything=finish is not None and not self._stops.found)
-        if finish is None and not text and not entries:
-            return None
-        return TextPiece(text, tokens, finish, entries, error)
+        return replace(piece, text=text, logprobs=self._told(everything=everything))
 
     def _told(self, *, everything: bool) -> tuple[TokenLogprob, ...]:
         """Entries of the tokens whose text was shown."""
@@ -186,9 +194,7 @@ class Running:
         if finish is not Finish.ERROR:
             self._begin()
             self._output.end()
-        piece = self._output.take(self.made, finish, error)
-        if piece is not None:
-            self.stream.put(piece)
+        self.stream.put(self._output.last(self.made, finish, error))
 
     def _begin(self) -> None:
         if self._echoes:

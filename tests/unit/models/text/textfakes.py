@@ -145,7 +145,7 @@ def speak(text: bytes) -> Callable[[Sequence[int]], Any]:
     """A network that says `text` after whatever prompt ends with 0x01, and then the end."""
 
     def after(context: Sequence[int]) -> Any:
-        said = len(context) - 1 - max(i for i, t in enumerate(context) if t == 1)
+        said = len(context) - 1 - max((i for i, t in enumerate(context) if t == 1), default=0)
         row = np.zeros(VOCAB, dtype=np.float32)
         row[text[said] if said < len(text) else EOS] = 9.0
         return row
