@@ -22,6 +22,7 @@ from server.jobs.store import ConflictError, QueueFullError
 
 log = structlog.get_logger(__name__)
 
+FAULT_MESSAGE = "the server failed to answer; its log names this request's x-request-id"
 RETRY_STORE_S = 2
 RETRY_QUEUE_S = 30
 # The official OpenAI client tries 409 and everything from 500 again unless told not to.
@@ -118,8 +119,7 @@ def _from_os(error: OSError) -> Problem:
 
 def _unknown(error: Exception) -> Problem:
     log.error("request_failed", path=request.path, exc_info=error)
-    message = "the server failed to answer; its log names this request's x-request-id"
-    return Problem(500, "internal", message)
+    return Problem(500, "internal", FAULT_MESSAGE)
 
 
 # From the most special to the most general; the first that fits counts.

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from typing import Any
 
 import structlog
 from flask import Response
 
 from models.text.request import TextPiece
-from server.http.errors import ApiError, Problem, problem_of
+from server.http.errors import FAULT_MESSAGE, ApiError, Problem
 from server.http.writing import ClientGoneError, Writing, refuse_failed
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ _PING_S = 5.0
 DONE = "data: [DONE]\n\n"
 
 Chunk = Callable[[int, TextPiece], str]
+Closing = Callable[[], Sequence[str]]
 
 
 def event(data: str) -> str:
@@ -32,7 +33,7 @@ def event(data: str) -> str:
 
 
 def stream_response(
-    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Callable[[], Sequence[str]]
+    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Closing
 ) -> Response:
     """The answer that follows a writing.
 
@@ -42,8 +43,10 @@ def stream_response(
         opening: events before the first piece.
         closing: events after the last one, before [DONE].
     """
+    # Flask's context of the request, and what logs say of it, end before the stream begins.
+    bound = structlog.contextvars.get_contextvars()
     response = Response(
-        _events(writing, chunk, opening, closing),
+        _events(writing, chunk, opening, closing, bound),
         mimetype="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
@@ -52,7 +55,7 @@ def stream_response(
 
 
 def _events(
-    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Callable[[], Sequence[str]]
+    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Closing, bound: dict[str, Any]
 ) -> Iterator[str]:
     try:
         yield from opening
@@ -60,12 +63,13 @@ def _events(
         yield from closing()
         yield DONE
     except ClientGoneError:
-        log.info("client_gone")
+        log.info("client_gone", **bound)
     except ApiError as error:
         yield _failure(error.problem)
         yield DONE
-    except Exception as error:  # noqa: BLE001 - border of a request whose status is already sent
-        yield _failure(problem_of(error))
+    except Exception:
+        log.exception("stream_failed", **bound)
+        yield _failure(Problem(500, "internal", FAULT_MESSAGE))
         yield DONE
     finally:
         writing.cancel()
@@ -95,8 +99,3 @@ def _failure(problem: Problem) -> str:
         "code": problem.code,
     }
     return event(json.dumps({"error": info}))
-
-
-def without_end(piece: TextPiece) -> TextPiece:
-    """The piece as if more followed."""
-    return replace(piece, finish_reason=None)

@@ -22,12 +22,14 @@ def test_the_start_script_serves_the_app_from_any_folder(tmp_path: Path) -> None
     ) as server:
         health = server.health()
         assert health["model_loaded"]
+        assert health["models"].pop("story") == "on demand"
         assert set(health["models"].values()) == {"ready"}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
         maps = Path(f"/proc/{server.pid}/maps").read_text()
         assert not [name for name in ("torch", "onnxruntime", "cv2") if name in maps]
         worker = psutil.Process(server.worker_pid).memory_maps()
         assert [entry for entry in worker if "onnxruntime" in entry.path]
+        assert not [entry for entry in worker if "libtorch" in entry.path]
 
 
 def test_a_respawned_worker_answers_loading_before_it_is_ready_and_loads_each_model_once() -> None:

@@ -170,3 +170,12 @@ def test_an_unknown_engine_is_named_beside_the_known_ones(start: Fixture) -> Non
 def test_two_engines_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two engines of one name"):
         Lane([FakeEngine(), FakeEngine()])
+
+
+def test_an_engine_can_join_a_running_lane(start: Fixture) -> None:
+    lane = start(FakeEngine())
+    lane.add(FakeEngine("late"))
+    assert lane.submit("late", 4).result(WAIT_S) == 8
+    assert set(lane.stats()) == {"double", "late"}
+    with pytest.raises(ValueError, match="two engines of one name: 'late'"):
+        lane.add(FakeEngine("late"))

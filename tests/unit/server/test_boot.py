@@ -24,6 +24,9 @@ from server.master import Place
 from server.settings import load_settings
 from server.slots import Slot
 from server.state import DeviceReport, WorkerState
+from server.textload import TextBench
+from server.texts import Served, Source, Texts
+from tests.unit.server.http.writers import ScriptedEngine, served
 
 CPU = Slot(0, "", "DEVICE=cpu")
 
@@ -174,6 +177,43 @@ def test_a_model_that_cannot_be_loaded_ends_the_boot_with_its_cause(case: Cases)
 def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     report = DeviceReport(kind="cuda", name="H200")
     monkeypatch.setattr(boot_module, "open_device", lambda settings, slot: report)
+
+
+def test_text_models_are_loaded_in_the_boot_and_a_broken_one_does_not_end_it(
+    case: Cases, tmp_path: Path
+) -> None:
+    texts = Texts(
+        [Source("tale", tmp_path), Source("cut", tmp_path), Source("x", tmp_path, None, False)]
+    )
+    engine = ScriptedEngine()
+
+    def opener(source: Source, bench: TextBench) -> Served:
+        assert bench.device == "cpu"
+        if source.name == "cut":
+            raise TextError("it is cut off")
+        return served(source.name, engine)
+
+    one = case(Parts(entries(), FakeRunner, texts, opener))
+    bench = one.run()
+    assert one.state.models == {
+        "tale": "ready",
+        "cut": "failed: it is cut off",
+        "x": "on demand",
+        "haar": "ready",
+        "viseme": "ready",
+        "voice": "ready",
+    }
+    assert bench.texts is texts
+    texts.stop(1)
+    assert engine.stopped
+
+
+def test_a_boot_that_fails_stops_the_text_engines(case: Cases, tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    texts = Texts([Source("tale", tmp_path)])
+    with pytest.raises(OSError, match="the store"):
+        case(Parts(entries(), BrokenRunner, texts, lambda *_: served("tale", engine))).run()
+    assert engine.stopped
 
 
 def test_a_silent_fall_back_is_refused_where_a_gpu_is_asked_for(

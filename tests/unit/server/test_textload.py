@@ -1,0 +1,84 @@
+"""Loading text models: eager ones in the boot, others on demand, failures kept apart."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.lane import Lane
+from models.text.base import Precision, TextError
+from server.settings import TextDtype, load_settings
+from server.textload import TextBench, TextLoader, open_text, precision_of
+from server.texts import Served, Source, Texts
+from tests.unit.server.http.writers import ScriptedEngine, served
+
+
+def opener(source: Source, bench: TextBench) -> Served:
+    """Opens everything but "cut" and "broken"."""
+    if source.name == "cut":
+        raise TextError("cut.pt is cut off")
+    if source.name == "broken":
+        raise RuntimeError("a fault")
+    return served(source.name, ScriptedEngine())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[TextBench]:
+    lane = Lane([])
+    lane.start()
+    yield TextBench(load_settings(data_dir=tmp_path), "cpu", lane)
+    lane.stop()
+
+
+def test_one_that_fails_harms_no_other(bench: TextBench, tmp_path: Path) -> None:
+    names = ["good", "cut", "broken"]
+    texts = Texts([Source(name, tmp_path) for name in names])
+    steps: list[str] = []
+    TextLoader(texts, bench, opener).load_eager(steps.append)
+    assert steps == [f"loading text model {name}" for name in names]
+    assert texts.statuses() == {
+        "good": "ready",
+        "cut": "failed: cut.pt is cut off",
+        "broken": "failed: RuntimeError: a fault",
+    }
+
+
+def test_one_on_demand_is_loaded_when_asked_for_and_not_before(
+    bench: TextBench, tmp_path: Path
+) -> None:
+    texts = Texts([Source("a", tmp_path, eager=False)])
+    loader = TextLoader(texts, bench, opener)
+    loader.load_eager(lambda text: None)
+    loader.start()
+    assert texts.statuses() == {"a": "on demand"}
+    with pytest.raises(RuntimeError, match="being loaded"):
+        texts.find("a")
+    until = time.monotonic() + 5
+    while texts.statuses() != {"a": "ready"}:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    texts.stop(1)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(bench: TextBench, tmp_path: Path) -> None:
+    path = tmp_path / "gone.pt"
+    with pytest.raises(TextError, match=f"{path} does not exist"):
+        open_text(Source("a", path), bench)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "precision"),
+    [
+        (TextDtype.AUTO, "cpu", Precision.FP32),
+        (TextDtype.AUTO, "cuda", Precision.BF16),
+        (TextDtype.INT8, "cpu", Precision.INT8),
+        (TextDtype.FP32, "cuda", Precision.FP32),
+    ],
+)
+def test_auto_is_exact_on_a_cpu_and_fast_on_a_gpu(
+    dtype: TextDtype, device: str, precision: Precision
+) -> None:
+    assert precision_of(dtype, device) is precision
