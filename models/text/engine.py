@@ -27,7 +27,7 @@ from models.text.request import (
     TextStream,
 )
 from models.text.running import Limits, Running
-from models.text.step import CHUNK_MIN, Outcome, Pace, Plan, Step, StepEngine, cost, perform
+from models.text.step import ALONE_S, SHARED_S, Outcome, Pace, Plan, Step, StepEngine, perform
 
 __all__ = ["EventKind", "StepEngine", "TextEngine", "TextEvent", "TextStats"]
 
@@ -242,15 +242,20 @@ class TextEngine:
             self._admit()
             active = sorted(self._active.values(), key=lambda running: running.due_s)
         decodes = [running for running in active if running.decodes]
-        budget = self._pace.budget(alone=not decodes)
-        chunks = []
+        return Plan(self._chunks(active, SHARED_S if decodes else ALONE_S), decodes)
+
+    def _chunks(self, active: list[Running], left_s: float) -> list[tuple[Running, int]]:
+        """Parts of prompts, the longest due first, for about this time; at least one."""
+        chunks: list[tuple[Running, int]] = []
         for running in active:
-            if running.decodes or budget < CHUNK_MIN:
+            if running.decodes:
                 continue
-            count = min(running.pending, budget)
+            count = self._pace.fit(running.pending, left_s)
+            left_s -= self._pace.guess(count)
+            if chunks and left_s < 0:
+                break
             chunks.append((running, count))
-            budget -= cost(count)
-        return Plan(chunks, decodes)
+        return chunks
 
     def _sweep(self) -> None:
         for running in [*self._active.values(), *self._waiting]:

@@ -5,6 +5,7 @@ What it is not: the order of requests (engine.py).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,15 @@ from models.text.running import Running
 from models.text.sampling import Choice, choose
 
 # How long prompts may hold up the streams that run, and the lane when none does.
-_SHARED_S = 0.05
-_ALONE_S = 0.25
+SHARED_S = 0.05
+ALONE_S = 0.25
 # A shorter chunk takes hardly less time than this one.
 CHUNK_MIN = 16
 CHUNK_MAX = 512
 CHUNK_FIRST = 128
+# A chunk of twice the tokens is first taken to need 1.5 times as long.
+_GROWTH = math.log2(1.5)
+_FADE = 0.98
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,30 +53,47 @@ class StepEngine:
 
 
 class Pace:
-    """How many tokens of prompts go into one step, from the time that earlier ones took."""
+    """How many tokens of a prompt go into one step, from the time that earlier chunks took.
+
+    Times are kept per size: a short chunk reads all weights as a long one does, so a time per
+    token would make chunks ever shorter.
+    """
 
     def __init__(self) -> None:
-        self._token_s = 0.0
+        self._seconds: dict[int, float] = {}
 
-    def budget(self, *, alone: bool) -> int:
-        """Tokens for the next step; `alone`: no stream waits for it."""
-        if not self._token_s:
-            return CHUNK_FIRST
-        tokens = (_ALONE_S if alone else _SHARED_S) / self._token_s
-        size = CHUNK_MIN
-        while size < CHUNK_MAX and size * 2 <= tokens:
+    def fit(self, pending: int, left_s: float) -> int:
+        """Tokens of a prompt for which the time is enough; at least a short chunk."""
+        size = CHUNK_MIN if self._seconds else CHUNK_FIRST
+        while self._seconds and size < min(pending, CHUNK_MAX):
+            if self.guess(size * 2) > left_s:
+                break
             size *= 2
-        return size
+        return min(pending, size)
+
+    def guess(self, tokens: int) -> float:
+        """Seconds that a chunk will take."""
+        if not self._seconds:
+            return SHARED_S
+        size = _bucket(tokens)
+        near = min(self._seconds, key=lambda known: abs(math.log2(known / size)))
+        ratio = size / near
+        return self._seconds[near] * (ratio**_GROWTH if ratio > 1 else ratio)
 
     def learn(self, tokens: int, seconds: float) -> None:
-        """Note what a prefill took."""
-        token_s = seconds / tokens
-        self._token_s = token_s if not self._token_s else 0.8 * self._token_s + 0.2 * token_s
+        """Note what a chunk took. The others fade, so that a size that was slow once is tried
+        again.
+        """
+        size = _bucket(tokens)
+        self._seconds = {known: value * _FADE for known, value in self._seconds.items()}
+        before = self._seconds.get(size, seconds)
+        weight = 0.5 if seconds < before else 0.2
+        self._seconds[size] = before + weight * (seconds - before)
 
 
-def cost(tokens: int) -> int:
-    """What a chunk takes from the budget."""
-    return max(tokens, CHUNK_MIN)
+def _bucket(tokens: int) -> int:
+    """The size a chunk is counted as: the next power of two."""
+    return min(CHUNK_MAX, max(CHUNK_MIN, 1 << (tokens - 1).bit_length()))
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,7 @@ def perform(network: Network, plan: Plan, pace: Pace) -> Outcome:
     for running, count in plan.chunks:
         began = time.perf_counter()
         _guard(outcome, running, partial(_prefill, network, outcome, running, count))
-        pace.learn(cost(count), time.perf_counter() - began)
+        pace.learn(count, time.perf_counter() - began)
     if plan.decodes:
         _decode_all(network, outcome, plan.decodes)
     return outcome
