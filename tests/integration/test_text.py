@@ -1,0 +1,250 @@
+"""Text over HTTP on a real server: OpenAI's client, nano-gpt's route, errors, clients that go."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import requests
+from openai import OpenAI
+
+from tests.integration.checkpoints import make_run
+from tests.integration.clips import small_video, tone
+from tests.integration.server import Server, start_server
+
+KEY = "correct horse"
+HEADERS = {"X-API-Key": KEY}
+LONG = 20000
+STORY = Path(__file__).resolve().parents[2] / "models" / "assets" / "story"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for this module: a good checkpoint, a cut one, a key, a chat template."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    good = make_run(folder / "tiny")
+    cut = folder / "cut.pt"
+    cut.write_bytes(good.read_bytes()[:5000])
+    env = {
+        "API_KEY": KEY,
+        "MODEL_CHECKPOINT": str(good),
+        "MODEL_CHECKPOINTS": f"cut={cut},second={make_run(folder / 'two', seed=2)}",
+        "TEXT_SLOTS": "4",
+        "TEXT_QUEUE": "2",
+        "MAX_NEW_TOKENS": str(LONG),
+        "CHAT_TEMPLATE": "plain",
+    }
+    with start_server(env) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    with OpenAI(api_key=KEY, base_url=f"{server.base_url}/v1", max_retries=0) as made:
+        yield made
+
+
+def active(server: Server) -> float:
+    """Texts in work now, by the metrics."""
+    text = server.ops("/metrics").body.decode()
+    found = re.findall(r'mouthpiece_text_(?:active|waiting)\{model="tiny"\} (\S+)', text)
+    return sum(map(float, found))
+
+
+def test_the_official_client_completes(client: OpenAI) -> None:
+    made = client.completions.create(model="tiny", prompt="Once", max_tokens=9, seed=1, n=2)
+    assert (made.object, made.model) == ("text_completion", "tiny")
+    assert [choice.finish_reason for choice in made.choices] == ["length", "length"]
+    assert [len(choice.text) for choice in made.choices] == [9, 9]
+    assert made.usage is not None
+    assert (made.usage.prompt_tokens, made.usage.completion_tokens) == (4, 18)
+    again = client.completions.create(model="tiny", prompt="Once", max_tokens=9, seed=1)
+    assert again.choices[0].text == made.choices[0].text
+
+
+def test_the_official_client_streams_what_it_would_get_whole(client: OpenAI) -> None:
+    whole = client.completions.create(model="tiny", prompt="Once", max_tokens=300, temperature=0)
+    chunks = list(
+        client.completions.create(
+            model="tiny",
+            prompt="Once",
+            max_tokens=300,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+            logprobs=2,
+        )
+    )
+    text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
+    assert text == whole.choices[0].text
+    assert len(text) == 300  # past the block of 256
+    assert len({(chunk.id, chunk.created) for chunk in chunks}) == 1
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 300
+    assert chunks[-2].choices[0].finish_reason == "length"
+    logprobs = chunks[0].choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.top_logprobs is not None
+    assert len(logprobs.top_logprobs[0]) == 2
+
+
+def test_the_official_client_lists_and_looks_at_models(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny", "cut", "second", "viseme"]
+    card = client.models.retrieve("second")
+    assert (card.id, card.object, card.owned_by) == ("second", "model", "mouthpiece")
+
+
+def test_the_official_client_chats(client: OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "Hi"}]
+    reply = client.chat.completions.create(model="tiny", messages=messages, max_tokens=5)
+    assert reply.choices[0].message.content
+    stream = client.chat.completions.create(
+        model="tiny", messages=messages, max_tokens=5, temperature=0, stream=True
+    )
+    parts = [chunk.choices[0].delta.content or "" for chunk in stream]
+    assert len("".join(parts)) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "code"),
+    [
+        ({"max_tokens": LONG + 1}, openai.BadRequestError, "invalid_value"),
+        ({"temperature": "hot"}, openai.BadRequestError, "invalid_value"),
+        ({"prompt": "\u4efb"}, openai.BadRequestError, "invalid_value"),
+        ({"best_of": 5}, openai.BadRequestError, "unsupported"),
+        ({"extra_body": {"max_token": 5}}, openai.BadRequestError, "unknown_field"),
+        ({"model": "gpt-4"}, openai.NotFoundError, "model_not_found"),
+        ({"model": "viseme"}, openai.NotFoundError, "model_not_found"),
+        ({"model": "cut"}, openai.InternalServerError, "model_failed"),
+    ],
+)
+def test_the_official_client_raises_its_own_errors(
+    client: OpenAI, fields: dict[str, Any], error: type[openai.APIStatusError], code: str
+) -> None:
+    with pytest.raises(error) as caught:
+        client.completions.create(**{"model": "tiny", "prompt": "a", **fields})
+    assert caught.value.code == code
+    assert caught.value.request_id
+
+
+def test_a_wrong_key_and_an_unknown_model_card_raise_the_clients_errors(
+    server: Server, client: OpenAI
+) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")
+    wrong = client.with_options(api_key="wrong key")
+    with pytest.raises(openai.AuthenticationError):
+        wrong.completions.create(model="tiny", prompt="a")
+
+
+def test_a_full_queue_is_a_rate_limit_and_leaving_frees_the_slots(
+    server: Server, client: OpenAI
+) -> None:
+    stream = client.completions.create(model="tiny", prompt="a", max_tokens=LONG, n=6, stream=True)
+    assert next(iter(stream)).choices
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.completions.create(model="tiny", prompt="a", n=3)
+    assert caught.value.response.headers["retry-after-ms"] == "1000"
+    assert active(server) == 6
+    stream.close()
+    server.wait(lambda: active(server) == 0, "free slots", 5)
+    assert client.completions.create(model="tiny", prompt="a").choices
+
+
+def test_a_client_that_leaves_while_it_waits_for_the_whole_ends_the_text(server: Server) -> None:
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(
+            f"{server.base_url}/v1/completions",
+            json={"prompt": "a", "max_tokens": LONG},
+            headers=HEADERS,
+            timeout=0.5,
+        )
+    server.wait(lambda: active(server) == 0, "free slots", 3)
+
+
+def test_a_broken_checkpoint_is_shown_and_the_others_serve(server: Server) -> None:
+    health = server.health()
+    assert health["status"] == "ready"
+    assert health["models"]["tiny"] == "ready"
+    assert health["models"]["cut"].startswith("failed: ")
+    assert not health["model_loaded"]
+    card = requests.get(f"{server.base_url}/v1/models/cut", headers=HEADERS, timeout=5).json()
+    assert card["status"] == health["models"]["cut"]
+
+
+def test_a_nano_gpt_client_is_served_as_ever(server: Server) -> None:
+    answer = requests.post(
+        f"{server.base_url}/generate",
+        json={"prompt": "Once upon", "max_length": 20, "temperature": 0.8, "top_k": 50},
+        headers=HEADERS,
+        timeout=30,
+    )
+    body = answer.json()
+    assert set(body) == {"prompt", "generated_text", "tokens_generated"}
+    assert body["generated_text"].startswith("Once upon")
+    assert len(body["generated_text"]) == len("Once upon") + 20
+    assert body["tokens_generated"] == 20
+
+
+@pytest.mark.skipif(not STORY.is_dir(), reason="the embedded story model is not there")
+def test_the_embedded_model_is_loaded_by_the_first_request() -> None:
+    with start_server() as running:
+        assert running.health()["models"]["story"] == "on demand"
+        began = time.monotonic()
+        answer = requests.post(
+            f"{running.base_url}/generate", json={"prompt": "Once upon a time"}, timeout=60
+        )
+        assert answer.status_code == 200, answer.text
+        assert time.monotonic() - began < 20
+        assert answer.json()["tokens_generated"] > 5
+        assert running.health()["models"]["story"] == "ready"
+
+
+def gaps_s(server: Server, count: int) -> list[float]:
+    """Times between the tokens of one stream."""
+    times = []
+    body = {"prompt": "a", "max_tokens": count, "stream": True}
+    with requests.post(
+        f"{server.base_url}/v1/completions", json=body, headers=HEADERS, stream=True, timeout=60
+    ) as answer:
+        for line in answer.iter_lines():
+            if line.startswith(b"data: {"):
+                json.loads(line[6:])
+                times.append(time.monotonic())
+    assert len(times) > count / 2
+    return [after - before for before, after in zip(times, times[1:], strict=False)]
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+@pytest.mark.slow
+def test_tokens_keep_flowing_while_a_video_is_rendered(server: Server) -> None:
+    gaps_s(server, 200)
+    alone_s = p95(gaps_s(server, 400))
+    with small_video().open("rb") as video, tone(20).open("rb") as audio:
+        files = {"video": video, "audio": audio}
+        url = f"{server.base_url}/v1/videos"
+        job = requests.post(url, files=files, headers=HEADERS, timeout=60).json()
+
+    def status() -> str:
+        found = requests.get(f"{url}/{job['id']}", headers=HEADERS, timeout=10).json()
+        return str(found["status"]) if found["stage"] else ""
+
+    server.wait(lambda: status() == "in_progress", "a job in work", 30)
+    beside: list[float] = []
+    while status() == "in_progress" and len(beside) < 2000:
+        beside += gaps_s(server, 200)
+    assert len(beside) >= 200
+    beside_s = p95(beside)
+    print(f"p95 between tokens: alone {alone_s:.4f} s, beside a job {beside_s:.4f} s")  # noqa: T201
+    assert beside_s <= 3 * alone_s
+    requests.delete(f"{url}/{job['id']}", headers=HEADERS, timeout=10)
