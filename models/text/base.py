@@ -66,8 +66,8 @@ class Tokenizer(ABC):
 class Network(ABC):
     """A GPT with a static key/value cache of `slots` rows, each `config.block_size` long.
 
-    Only the lane's thread calls `prefill` and `decode`. Positions start at 0 in every slot; writing a
-    position again replaces it. Logits are float32 torch tensors on the CPU or the device, ids at
+    Only the lane's thread calls `prefill` and `decode`. Positions start at 0 in every slot; writing
+    a position again replaces it. Logits are float32 torch tensors on the CPU or the device, ids at
     and beyond the tokenizer's size already masked to -inf.
     """
 
