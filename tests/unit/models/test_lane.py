@@ -117,6 +117,22 @@ def test_a_long_backlog_of_low_priority_does_not_starve_the_high_one(start: Fixt
     lane.stop()
 
 
+def test_batches_are_short_while_work_of_a_higher_priority_waits(start: Fixture) -> None:
+    text = FakeEngine("text", Priority.INTERACTIVE, max_batch=1, seconds=0.005)
+    video = FakeEngine("video", max_batch=4, rule=lambda items: time.sleep(0.02 * len(items)))
+    lane = start(text, video)
+    steps = [lane.submit("text", 1) for _ in range(80)]
+    frames = [lane.submit("video", number) for number in range(16)]
+    steps[-1].result(WAIT_S)
+    beside = len(video.batches)
+    for frame in frames:
+        frame.result(WAIT_S)
+    sizes = [len(batch) for batch in video.batches]
+    assert beside >= 2
+    assert set(sizes[:beside]) == {1}
+    assert 4 in sizes[beside:]
+
+
 def test_a_cancelled_item_is_skipped(start: Fixture) -> None:
     engine = FakeEngine()
     lane = start(engine)
