@@ -27,6 +27,7 @@ from models.text.request import (
     TextStream,
 )
 from models.text.running import Limits, Running
+from models.text.sampling import Choice
 from models.text.step import ALONE_S, SHARED_S, Outcome, Pace, Plan, Step, StepEngine, perform
 
 __all__ = ["EventKind", "StepEngine", "TextEngine", "TextEvent", "TextStats"]
@@ -284,16 +285,22 @@ class TextEngine:
         self._sums.steps += 1
         self._sums.prefill_tokens += sum(count for _, count in outcome.wrote if count > 1)
         for running, choice in outcome.choices:
-            finish = running.accept(choice)
             self._sums.tokens += 1
-            self._note_first(running)
-            if finish is None:
-                running.tell()
-            else:
-                self._end(running, finish)
+            try:
+                self._accept(running, choice)
+            except Exception as error:  # noqa: BLE001 - border of a request: its stream carries it
+                self._end(running, Finish.ERROR, _say(error))
         for running, _ in outcome.wrote:
             if running.request.max_tokens == 0 and running.pending == 0:
                 self._end(running, Finish.LENGTH)
+
+    def _accept(self, running: Running, choice: Choice) -> None:
+        finish = running.accept(choice)
+        self._note_first(running)
+        if finish is None:
+            running.tell()
+        else:
+            self._end(running, finish)
 
     def _note_first(self, running: Running) -> None:
         if running.made == 1:

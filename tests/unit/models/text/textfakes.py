@@ -5,6 +5,7 @@ the plain loop that the engine must agree with.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -151,3 +152,22 @@ def speak(text: bytes) -> Callable[[Sequence[int]], Any]:
         return row
 
     return after
+
+
+def shown(tokens: Sequence[int]) -> str:
+    """The text of tokens."""
+    data = b"".join(map(ByteTokenizer().token_bytes, tokens))
+    return data.decode("utf-8", "replace")
+
+
+def whole(tokens: list[int]) -> list[int]:
+    """The window of a network that sees everything."""
+    return tokens
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for a condition of another thread."""
+    end = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
