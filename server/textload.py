@@ -102,7 +102,7 @@ class TextLoader:
             self._fail(source, f"{type(error).__name__}: {error}")
         else:
             self._texts.put(source.name, served)
-            _log.info("text model", model=source.name, **served.model.about)
+            _log.info("text model", model=source.name, about=served.model.about)
 
     def _fail(self, source: Source, reason: str) -> None:
         _log.error("a text model cannot be loaded", model=source.name, why=reason)

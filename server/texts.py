@@ -27,6 +27,8 @@ ON_DEMAND = "on demand"
 LOADING = "loading"
 READY = "ready"
 FAILED = "failed: "
+# Every training run and every download has files of these names.
+_NAMELESS = {"ckpt", "model", "pytorch_model", "weights"}
 
 
 class TextsError(RuntimeError):
@@ -110,9 +112,10 @@ def sources_of(settings: Settings) -> tuple[Source, ...]:
 
 
 def _name_of(path: Path) -> str:
-    """A folder's or file's name; for `ckpt.pt`, which every training run has, its folder's."""
-    text = path.parent.name if path.name == "ckpt.pt" else path.stem if path.suffix else path.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:64] or "text"
+    """A folder's or file's name; its folder's where the file's says nothing."""
+    plain = path.name if path.is_dir() else path.stem
+    name = path.parent.name if plain in _NAMELESS else plain
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:64] or "text"
 
 
 def _free_name(name: str, taken: set[str]) -> str:

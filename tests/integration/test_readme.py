@@ -16,6 +16,7 @@ from scripts.demo import RunningServer, running_server
 from scripts.make_samples import make_video
 
 ROOT = Path(__file__).resolve().parents[2]
+STORY = ROOT / "models" / "assets" / "story"
 
 pytestmark = [
     pytest.mark.slow,
@@ -92,3 +93,13 @@ def test_the_commands_for_heygem_clients_make_a_video(server: RunningServer, fac
         task = json.loads(run(query, server))
     assert task["data"]["status"] == 2
     assert (shared / task["data"]["result"].lstrip("/")).is_file()
+
+
+@pytest.mark.skipif(not STORY.is_dir(), reason="the embedded story model is not there")
+def test_the_commands_for_text_run(server: RunningServer) -> None:
+    generate, complete, stream, listing, card = commands(ROOT / "docs" / "api.md", "Text")
+    assert json.loads(run(generate, server))["generated_text"].startswith("Once upon a time")
+    assert json.loads(run(complete, server))["choices"][0]["text"]
+    assert run(stream, server).endswith("data: [DONE]\n\n")
+    assert json.loads(run(listing, server))["data"][0]["id"] == "story"
+    assert json.loads(run(card, server))["status"] == "ready"

@@ -207,6 +207,25 @@ def test_the_embedded_model_is_loaded_by_the_first_request() -> None:
         assert running.health()["models"]["story"] == "ready"
 
 
+def test_streams_on_gevent_let_other_requests_through(tmp_path: Path) -> None:
+    env = {
+        "GUNICORN_WORKER_CLASS": "gevent",
+        "MODEL_CHECKPOINT": str(make_run(tmp_path / "tiny")),
+        "MAX_NEW_TOKENS": str(LONG),
+    }
+    with start_server(env) as running:
+        url = f"{running.base_url}/v1/completions"
+        long = {"prompt": "a", "max_tokens": LONG, "n": 3, "stream": True}
+        with requests.post(url, json=long, stream=True, timeout=30) as streamed:
+            lines = streamed.iter_lines()
+            assert next(lines).startswith(b"data: {")
+            short = {"prompt": "a", "max_tokens": 5}
+            assert requests.post(url, json=short, timeout=30).json()["choices"][0]["text"]
+            assert max(running.get("/health").seconds for _ in range(5)) < 1
+        running.wait(lambda: active(running) == 0, "free slots", 5)
+        assert running.health()["status"] == "ready"
+
+
 def gaps_s(server: Server, count: int) -> list[float]:
     """Times between the tokens of one stream."""
     times = []

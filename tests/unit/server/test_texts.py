@@ -35,6 +35,7 @@ def test_the_embedded_story_model_is_there_on_demand_when_none_is_named() -> Non
         ("/runs/out-shakespeare/ckpt.pt", "out-shakespeare"),
         ("/runs/log/model_19072.pt", "model_19072"),
         ("/weights/gpt2", "gpt2"),
+        ("/weights/gpt2/model.safetensors", "gpt2"),
         ("/weights/my model!", "my-model"),
         ("/weights/\u4efb", "text"),
     ],
