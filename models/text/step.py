@@ -63,11 +63,13 @@ class Pace:
         self._seconds: dict[int, float] = {}
 
     def fit(self, pending: int, left_s: float) -> int:
-        """Tokens of a prompt for which the time is enough; at least a short chunk."""
-        size = CHUNK_MIN if self._seconds else CHUNK_FIRST
-        while self._seconds and size < min(pending, CHUNK_MAX):
-            if self.guess(size * 2) > left_s:
-                break
+        """Tokens of a prompt for which the time is enough; at least a short chunk, and at most
+        twice as many as were tried before.
+        """
+        if not self._seconds:
+            return min(pending, CHUNK_FIRST)
+        size, most = CHUNK_MIN, min(CHUNK_MAX, 2 * max(self._seconds))
+        while size < min(pending, most) and self.guess(size * 2) <= left_s:
             size *= 2
         return min(pending, size)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.lane import Lane
+from models.lane import PATIENCE_S, Lane
 from models.text.base import TextModel
 from models.text.engine import EventKind, StepEngine, TextEngine
 from models.text.request import (
@@ -100,16 +100,14 @@ def test_an_exact_window_is_the_last_block_of_tokens_at_every_token(
 def test_a_long_prompt_is_prefilled_in_chunks_while_others_go_on() -> None:
     network = FakeNetwork(block=4096)
     desk = Desk(network)
-    network.rule = lambda kind, ids: time.sleep(0.004 * len(ids) if kind == "prefill" else 0.001)
+    network.rule = lambda kind, ids: time.sleep(0.002 * len(ids) if kind == "prefill" else 0.001)
     running = desk.ask("ab", max_tokens=200, temperature=0.0, ignore_eos=True)
     assert running.poll(WAIT_S)
     long = desk.ask("x" * 700, max_tokens=5, temperature=0.0, ignore_eos=True)
     assert text_of(long) == shown(greedy(b"x" * 700, 5, whole))
     sizes = [count for slot, _, count in network.prefills if slot == 1]
     assert sum(sizes) == 700
-    # The first chunk is made before anything is known of the network's speed.
-    assert sorted(sizes)[-2] <= 64
-    assert len(sizes) > 10
+    assert max(sizes) <= 64
     desk.close()
 
 
@@ -337,7 +335,10 @@ def test_the_next_step_waits_on_the_lane_before_other_work_is_chosen() -> None:
     for _ in range(200):
         lane.submit("frames", 1)
     stream = engine.generate(TextRequest((1,), max_tokens=300, ignore_eos=True))
+    assert stream.poll(WAIT_S)
+    before, began_s = frames.ran, time.monotonic()
     assert read(stream)[-1].tokens == 300
-    assert frames.ran < 30
+    elapsed_s = time.monotonic() - began_s
+    assert frames.ran - before <= elapsed_s / PATIENCE_S + 2
     engine.stop(1)
     lane.stop()

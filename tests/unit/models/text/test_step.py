@@ -47,9 +47,11 @@ def test_short_prompts_do_not_make_long_ones_slow() -> None:
     pace = Pace()
     for _ in range(50):
         pace.learn(8, 0.02)
-    for _ in range(3):
-        pace.learn(pace.fit(1000, SHARED_S), 0.021)
-    assert pace.fit(1000, SHARED_S) >= 128
+    sizes = []
+    for _ in range(6):
+        sizes.append(pace.fit(1000, SHARED_S))
+        pace.learn(sizes[-1], 0.021)
+    assert sizes == [32, 64, 128, 256, 512, 512]
 
 
 def test_one_slow_chunk_is_forgotten() -> None:
