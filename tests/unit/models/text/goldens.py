@@ -77,7 +77,7 @@ class GPTConfig:
 def write_build_nanogpt(
     file: Path, state: State, module: str = "__main__", extra: dict[str, Any] | None = None
 ) -> Path:
-    """As build-nanogpt's train_gpt2.py saves it: the configuration is a pickled class of `module`."""
+    """As build-nanogpt saves it: the configuration is a pickled class of `module`."""
     owner = sys.modules.get(module) or ModuleType(module)
     parents = [module[:n] for n, letter in enumerate(module) if letter == "."]
     added = [name for name in (*parents, module) if name not in sys.modules]
