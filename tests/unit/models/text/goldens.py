@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import sys
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 SHARED = Path(__file__).resolve().parents[4].parent / "shared"
 GOLDEN = SHARED / "golden"
 RANKS = SHARED / "weights" / "gpt2.tiktoken"
-SIZES = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 128}
+SIZES: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 128, "block_size": 128}
 
 State = dict[str, torch.Tensor]
 
@@ -28,6 +29,11 @@ def weights(inventory: str, seed: int) -> State:
     """The stand-in weights of an inventory."""
     if not GOLDEN.is_dir():
         pytest.skip(f"no golden files: {GOLDEN} is absent")
+    return dict(_weights(inventory, seed))
+
+
+@functools.cache
+def _weights(inventory: str, seed: int) -> State:
     module = _load(GOLDEN / "weights.py")
     entries = module.load_inventory(GOLDEN / "inventories" / f"{inventory}.tsv")
     made = cast("dict[str, npt.NDArray[np.generic]]", module.state_dict(entries, seed))
@@ -92,7 +98,7 @@ def write_build_nanogpt(
         torch.save(whole, file)
     finally:
         GPTConfig.__module__ = before
-        del owner.GPTConfig  # type: ignore[attr-defined]
+        del owner.GPTConfig
         for name in added:
             del sys.modules[name]
     return file

@@ -23,8 +23,14 @@ from tests.unit.models.text.goldens import (
 )
 
 CONFIG = GptConfig(n_layer=1, n_head=2, n_embd=8, block_size=16, vocab_size=12)
-TINY = {"n_layer": 1, "n_head": 2, "n_embd": 8, "block_size": 16, "vocab_size": 12}
-HF_TINY = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 16, "vocab_size": 12}
+TINY: dict[str, Any] = {"n_layer": 1, "n_head": 2, "n_embd": 8, "block_size": 16, "vocab_size": 12}
+HF_TINY: dict[str, Any] = {
+    "n_layer": 1,
+    "n_head": 2,
+    "n_embd": 8,
+    "n_positions": 16,
+    "vocab_size": 12,
+}
 
 
 def tiny(prefix: str = "transformer.") -> State:

@@ -60,7 +60,7 @@ def plain(config: GptConfig, state: dict[str, Tensor], ids: list[int]) -> Tensor
     x = state["wte.weight"][ids] + state["wpe.weight"][: len(ids)]
     for number in range(config.n_layer):
         name = f"h.{number}"
-        parts = linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn").split(config.n_embd, 1)
+        parts = linear(norm(x, f"{name}.ln_1"), f"{name}.attn.c_attn").chunk(3, 1)
         q, k, v = (part.view(len(ids), config.n_head, size).transpose(0, 1) for part in parts)
         scores = (q @ k.transpose(1, 2) / size**0.5).masked_fill(ahead, float("-inf"))
         y = (scores.softmax(-1) @ v).transpose(0, 1).reshape(len(ids), -1)
