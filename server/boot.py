@@ -125,6 +125,7 @@ class Boot:
         self._parts = parts
         self._on_dead: Callable[[str], None] = _log.critical
         self._place: Place | None = None
+        self._runner: Runner | None = None
 
     def run(self, place: Place, on_dead: Callable[[str], None]) -> Workbench:
         """Boot the worker; `on_dead` is told when the device is lost later on.
@@ -208,10 +209,13 @@ class Boot:
 
     def _load_texts(self, lane: Lane) -> None:
         """The configured text models; one that fails is said in /health and stops nothing."""
-        bench = TextBench(self._settings, self._state.device.kind, lane)
+        bench = TextBench(self._settings, self._state.device.kind, lane, self._works)
         loader = TextLoader(self._parts.texts, bench, self._parts.open_text)
         loader.load_eager(self._step)
         loader.start()
+
+    def _works(self) -> bool:
+        return self._runner is not None and self._runner.running > 0
 
     def _start_runner(self, registry: Registry, lane: Lane) -> Runner:
         self._step("starting the job runner")
@@ -223,6 +227,7 @@ class Boot:
             tools=lambda model: self._tools(registry, lane, model),
         )
         runner.start()
+        self._runner = runner
         return runner
 
     def _tools(self, registry: Registry, lane: Lane, model: str) -> DubTools:

@@ -175,6 +175,12 @@ class Settings(BaseSettings):
     )
     text_slots: Positive = Field(16, description="Texts that one model writes at once.")
     text_queue: Positive = Field(32, description="Texts that may wait for a slot before 429.")
+    text_threads: int = Field(
+        0,
+        ge=0,
+        description="CPU threads of text models; 0 = all cores for a large model while no job runs,"
+        " else one.",
+    )
     max_prompt_chars: Positive = Field(
         1000, description="Longest prompt of POST /generate, in characters."
     )

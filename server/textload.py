@@ -7,27 +7,35 @@ done here, at the first load, and not before.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
-from models.lane import Lane
+from models.lane import Engine, Lane
 from models.text.base import Precision, TextError
 from server.settings import Settings, TextDtype
 from server.texts import Served, Source, Texts
+
+# Below this size threads wait for each other longer than they work.
+_LARGE_PARAMETERS = 20_000_000
+_LOOK_S = 0.1
 
 _log = structlog.get_logger("server.textload")
 
 
 @dataclass(frozen=True)
 class TextBench:
-    """What a text model is opened with."""
+    """What a text model is opened with. `busy`: whether jobs use the cores now."""
 
     settings: Settings
     device: str
     lane: Lane
+    busy: Callable[[], bool] = lambda: False
 
 
 Opener = Callable[[Source, TextBench], Served]
@@ -38,6 +46,48 @@ def precision_of(dtype: TextDtype, device: str) -> Precision:
     if dtype is TextDtype.AUTO:
         return Precision.FP32 if device == "cpu" else Precision.BF16
     return Precision(dtype.value)
+
+
+class ThreadedEngine:
+    """An engine of the lane that sets how many threads torch uses, before each step that needs
+    another number.
+
+    A step's threads meet after every operation. Where jobs hold the cores, each meeting waits for a
+    thread that is not running: two threads then took ten to a hundred times as long as one.
+    """
+
+    def __init__(self, inner: Engine, threads: Callable[[], int]) -> None:
+        self.name, self.priority, self.max_batch = inner.name, inner.priority, inner.max_batch
+        self._inner = inner
+        self._threads = threads
+        self._count = 1
+        self._looked_s = float("-inf")
+
+    def run(self, items: Sequence[Any]) -> Sequence[Any]:
+        """What the inner engine makes of them."""
+        now = time.monotonic()
+        if now - self._looked_s >= _LOOK_S:
+            self._looked_s = now
+            self._count = self._threads()
+        set_threads(self._count)  # the lane's thread serves other models, too
+        return self._inner.run(items)
+
+
+def set_threads(count: int) -> None:
+    """Let torch use so many threads for what this thread asks of it."""
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def threads_for(bench: TextBench, parameters: int) -> int:
+    """Threads for a step of a model of this size, now."""
+    if bench.settings.text_threads:
+        return bench.settings.text_threads
+    if parameters < _LARGE_PARAMETERS or bench.busy():
+        return 1
+    return len(os.sched_getaffinity(0))
 
 
 def open_text(source: Source, bench: TextBench) -> Served:
@@ -62,7 +112,11 @@ def open_text(source: Source, bench: TextBench) -> Served:
         name=source.name,
     )
     name = f"text:{source.name}"
-    lane.add(StepEngine(name, model.network))
+    step: Engine = StepEngine(name, model.network)
+    if bench.device == "cpu":
+        size = int(model.about.get("parameters", 0))
+        step = ThreadedEngine(step, lambda: threads_for(bench, size))
+    lane.add(step)
     engine = TextEngine(model, lambda step: lane.submit(name, step), settings.text_queue)
     engine.start()
     return Served(model, engine)

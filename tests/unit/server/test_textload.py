@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,16 @@ import pytest
 from models.lane import Lane
 from models.text.base import Precision, TextError
 from server.settings import TextDtype, load_settings
-from server.textload import TextBench, TextLoader, open_text, precision_of
+from server.textload import (
+    TextBench,
+    TextLoader,
+    ThreadedEngine,
+    open_text,
+    precision_of,
+    threads_for,
+)
 from server.texts import Served, Source, Texts
+from tests.unit.models.lanes import FakeEngine
 from tests.unit.server.http.writers import ScriptedEngine, served
 
 
@@ -67,6 +77,43 @@ def test_a_checkpoint_that_is_not_there_is_named(bench: TextBench, tmp_path: Pat
     path = tmp_path / "gone.pt"
     with pytest.raises(TextError, match=f"{path} does not exist"):
         open_text(Source("a", path), bench)
+
+
+@pytest.mark.parametrize(
+    ("setting", "busy", "parameters", "threads"),
+    [
+        (0, False, 1_000_000, 1),
+        (0, True, 124_000_000, 1),
+        (0, False, 124_000_000, len(os.sched_getaffinity(0))),
+        (3, True, 1_000_000, 3),
+    ],
+)
+def test_only_a_large_model_uses_more_cores_and_only_while_no_job_runs(
+    bench: TextBench, setting: int, busy: bool, parameters: int, threads: int
+) -> None:
+    settings = bench.settings.model_copy(update={"text_threads": setting})
+    here = replace(bench, settings=settings, busy=lambda: busy)
+    assert threads_for(here, parameters) == threads
+
+
+def test_each_step_runs_with_the_threads_of_its_own_model() -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def run(items: Sequence[int]) -> list[int]:
+        seen.append(torch.get_num_threads())
+        return list(items)
+
+    inner = FakeEngine("text")
+    inner.run = run  # type: ignore[method-assign]
+    one, two = ThreadedEngine(inner, lambda: 1), ThreadedEngine(inner, lambda: 2)
+    assert (one.name, one.priority, one.max_batch) == ("text", inner.priority, inner.max_batch)
+    for engine in (one, two, one, two):
+        assert engine.run([5]) == [5]
+    assert seen == [1, 2, 1, 2]
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
