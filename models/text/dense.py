@@ -115,11 +115,9 @@ def dense(
         check_int8(device)
         return Int8Dense(weight, _own(bias, torch.float32, device), gelu)
     dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
-    own, own_bias = _own(weight, dtype, device), _own(bias, dtype, device)
-    if own is None:
-        raise TextError("a product needs weights")
+    own = weight.to(device, dtype, copy=True)
     kind = PackedDense if device == "cpu" and _packs(dtype) else PlainDense
-    return kind(own, own_bias, gelu)
+    return kind(own, _own(bias, dtype, device), gelu)
 
 
 def check_int8(device: str) -> None:
@@ -128,8 +126,12 @@ def check_int8(device: str) -> None:
     """
     if device != "cpu":
         raise TextError(f"precision int8 is for the CPU, not {device}: use bf16 or fp32")
-    if "fbgemm" not in torch.backends.quantized.supported_engines:
+    if "fbgemm" not in _engines():
         raise TextError("precision int8 needs FBGEMM (an x86 CPU with AVX2): use bf16 or fp32")
+
+
+def _engines() -> list[str]:
+    return list(torch.backends.quantized.supported_engines)
 
 
 def _packs(dtype: torch.dtype) -> bool:
@@ -147,7 +149,7 @@ def _gelu(y: Tensor, form: Gelu) -> Tensor:
 
 
 def _packed_int8(weight: Tensor) -> object:
-    weight = weight.float()
+    weight = weight.float().contiguous()
     scales = weight.abs().amax(1).clamp_min(_SMALLEST).double() / 127
     zeros = torch.zeros(len(weight), dtype=torch.int64)
     with warnings.catch_warnings():

@@ -45,7 +45,8 @@ def capture_cuda(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor
             step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Other threads may use the device meanwhile (ONNX Runtime does).
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         out = step()
     return graph.replay, out
 
