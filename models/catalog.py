@@ -15,6 +15,7 @@ class ModelKind(StrEnum):
     FACE = "face"
     AUDIO = "audio"
     LIPSYNC = "lipsync"
+    TEXT = "text"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,36 @@ ENTRIES: tuple[ModelEntry, ...] = (
         loader="models.lipsync.viseme:load",
         licence="the licence of this project",
         source="written for this project; no weights",
+        default=True,
+    ),
+    ModelEntry(
+        name="story",
+        kind=ModelKind.TEXT,
+        loader="models.text.story:load",
+        files=(
+            ModelFile(
+                "models/assets/story/config.json",
+                358,
+                "84f749cb47958654031e920ddaf20d076ed97cae5210e89096ac56382da99d80",
+            ),
+            ModelFile(
+                "models/assets/story/model.safetensors",
+                4449456,
+                "f50195146eba5d88c9320f36090309d6fa4e309e29186b37a6f8efc215a29629",
+            ),
+            ModelFile(
+                "models/assets/story/vocab.json",
+                25651,
+                "91d7edac998778db30249586c2a2d8ad3907014495f5e6507ecb6e8b0c29afa7",
+            ),
+            ModelFile(
+                "models/assets/story/merges.txt",
+                13533,
+                "a3130dfda2fd56860f674b0683d3d5250794deaf79c8b3857978fdfe413595e8",
+            ),
+        ),
+        licence="the licence of this project",
+        source="trained by scripts/train_story.py",
         default=True,
     ),
 )

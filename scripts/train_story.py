@@ -1,7 +1,7 @@
 """Train the story model that ships, models/assets/story/, from the project's own stories.
 
     python scripts/train_story.py [--stories 40000] [--steps 3000] [--limit-s 3600] [--seed 7]
-                                  [--threads 1] [--out FOLDER]
+                                  [--threads 1] [--samples 0] [--out FOLDER]
 
 What it is: story grammar → byte-level BPE → a small GPT → a Hugging Face GPT-2 directory, then
 its loss on held-out stories. What it is not: needed to run the server.
@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.story import corpus, export, net  # noqa: E402 - needs the path above
+from scripts.story import corpus, export, net, sample  # noqa: E402 - needs the path above
 from scripts.story.bpe import Bpe, learn  # noqa: E402
 
 FOLDER = ROOT / "models" / "assets" / "story"
@@ -41,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit-s", type=float, default=3600, help="most seconds of training")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=0, help="stories to print of each prompt")
     parser.add_argument("--out", type=Path, default=FOLDER)
     return parser.parse_args()
 
@@ -66,14 +67,19 @@ def train(args: argparse.Namespace) -> None:
     export.save(fitted, args.out)
 
 
-def scores(args: argparse.Namespace) -> dict[str, float]:
-    """The loss of the files on stories that were not trained on, in nats per token."""
-    bpe = Bpe.load(args.out)
-    config = json.loads((args.out / "config.json").read_text(encoding="utf-8"))
+def restored(folder: Path) -> tuple[net.StoryNet, Bpe]:
+    """The network and the tokenizer of a folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     sizes = ("vocab_size", "n_layer", "n_head", "n_embd")
     shape = net.Shape(block_size=config["n_positions"], **{key: config[key] for key in sizes})
     fitted = net.StoryNet(shape)
-    export.restore(fitted, load_file(args.out / "model.safetensors"))
+    export.restore(fitted, load_file(folder / "model.safetensors"))
+    return fitted, Bpe.load(folder)
+
+
+def scores(args: argparse.Namespace) -> dict[str, float]:
+    """The loss of the files on stories that were not trained on, in nats per token."""
+    fitted, bpe = restored(args.out)
     known = set(corpus.stories(args.seed, args.stories))
     texts = list(corpus.stories(HELD_OUT_SEED, HELD_OUT, known))
     held_out = [[bpe.end_id, *bpe.encode(text), bpe.end_id] for text in texts]
@@ -95,6 +101,10 @@ def main() -> int:
     torch.set_num_threads(args.threads)
     if args.steps:
         train(args)
+    fitted, bpe = restored(args.out)
+    for prompt in sample.PROMPTS:
+        for seed in range(args.samples):
+            say(sample.continuation(fitted, bpe, prompt, seed=seed) + "\n")
     print(json.dumps(scores(args)))
     return 0
 

@@ -52,7 +52,9 @@ def save(net: StoryNet, folder: Path) -> None:
     }
     text = json.dumps(config, indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
-    save_file(tensors(net), folder / "model.safetensors", metadata={"format": "pt"})
+    weights = folder / "model.safetensors"
+    save_file(tensors(net), weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # it is written for its owner alone
 
 
 def restore(net: StoryNet, found: dict[str, Tensor]) -> None:

@@ -1,0 +1,90 @@
+"""The model that ships: the server's network and tokenizer do what the training made of it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.text import story
+from models.text.base import TextModel
+from scripts import train_story
+from scripts.story import corpus
+from scripts.story.bpe import Bpe
+from scripts.story.net import StoryNet
+
+PROMPT = "Once upon a time there was a small camel named Quentin who"
+
+
+@pytest.fixture(scope="module")
+def model() -> TextModel:
+    return story.load("cpu", Path("none"))
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[StoryNet, Bpe]:
+    return train_story.restored(story.FOLDER)
+
+
+def greedy(model: TextModel, prompt: str, most: int) -> str:
+    ids = [model.tokenizer.eos_id or 0, *model.tokenizer.encode(prompt)]
+    logits = model.network.prefill(0, ids, 0)
+    for _ in range(most):
+        chosen = int(logits.argmax())
+        if chosen == model.tokenizer.eos_id:
+            break
+        ids.append(chosen)
+        logits = model.network.decode([0], [chosen], [len(ids) - 1])[0]
+    return b"".join(model.tokenizer.token_bytes(i) for i in ids[1:]).decode(errors="replace")
+
+
+def test_it_is_small_and_says_where_a_text_ends(model: TextModel) -> None:
+    assert model.name == "story"
+    assert model.network.config.block_size == 256
+    assert model.tokenizer.eos_id == model.tokenizer.size - 1 == 2047
+    assert sum(file.stat().st_size for file in story.FOLDER.iterdir()) < 8_000_000
+
+
+def test_the_tokenizer_gives_the_ids_of_the_training(
+    model: TextModel, trained: tuple[StoryNet, Bpe]
+) -> None:
+    for text in corpus.stories(5, 50):
+        assert model.tokenizer.encode(text) == trained[1].encode(text)
+
+
+@given(text=st.text())
+def test_any_text_round_trips(model: TextModel, text: str) -> None:
+    tokenizer = model.tokenizer
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))).decode() == text
+
+
+def test_logits_are_those_of_the_trained_network(
+    model: TextModel, trained: tuple[StoryNet, Bpe]
+) -> None:
+    net, bpe = trained
+    ids = [bpe.end_id, *bpe.encode(PROMPT)]
+    with torch.inference_mode():
+        wanted = net(torch.tensor([ids]))[0]
+    got = model.network.prefill(0, ids, 0, every=True)
+    torch.testing.assert_close(torch.as_tensor(got), wanted, rtol=1e-4, atol=1e-3)
+
+
+def test_held_out_stories_are_easy_to_foresee(model: TextModel) -> None:
+    total, count = 0.0, 0
+    for text in corpus.stories(train_story.HELD_OUT_SEED, 10):
+        ids = [2047, *model.tokenizer.encode(text)][:256]
+        logits = torch.as_tensor(model.network.prefill(0, ids[:-1], 0, every=True))
+        losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
+        total, count = total + float(losses.sum()), count + len(ids) - 1
+    assert math.exp(total / count) < 2.2
+
+
+def test_a_story_ends_and_keeps_to_its_hero(model: TextModel) -> None:
+    text = greedy(model, PROMPT, 240)
+    assert text.startswith(PROMPT)
+    assert text.endswith((".", "!", '"', "?"))
+    assert text.count("Quentin") >= 3
