@@ -95,7 +95,7 @@ def test_the_commands_for_heygem_clients_make_a_video(server: RunningServer, fac
     assert (shared / task["data"]["result"].lstrip("/")).is_file()
 
 
-@pytest.mark.skipif(not STORY.is_dir(), reason="the embedded story model is not there")
+@pytest.mark.skipif(not (STORY / "config.json").is_file(), reason="the embedded story model is not there")
 def test_the_commands_for_text_run(server: RunningServer) -> None:
     generate, complete, stream, listing, card = commands(ROOT / "docs" / "api.md", "Text")
     assert json.loads(run(generate, server))["generated_text"].startswith("Once upon a time")

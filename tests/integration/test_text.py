@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,9 @@ def test_a_nano_gpt_client_is_served_as_ever(server: Server) -> None:
     assert body["tokens_generated"] == 20
 
 
-@pytest.mark.skipif(not STORY.is_dir(), reason="the embedded story model is not there")
+@pytest.mark.skipif(
+    not (STORY / "config.json").is_file(), reason="the embedded story model is not there"
+)
 def test_the_embedded_model_is_loaded_by_the_first_request() -> None:
     with start_server() as running:
         assert running.health()["models"]["story"] == "on demand"
@@ -226,19 +228,16 @@ def test_streams_on_gevent_let_other_requests_through(tmp_path: Path) -> None:
         assert running.health()["status"] == "ready"
 
 
-def gaps_s(server: Server, count: int) -> list[float]:
+def gaps_s(url: str, count: int) -> list[float]:
     """Times between the tokens of one stream."""
     times = []
     body = {"prompt": "a", "max_tokens": count, "stream": True}
-    with requests.post(
-        f"{server.base_url}/v1/completions", json=body, headers=HEADERS, stream=True, timeout=60
-    ) as answer:
+    with requests.post(f"{url}/v1/completions", json=body, stream=True, timeout=60) as answer:
         for line in answer.iter_lines():
             if line.startswith(b"data: {"):
-                json.loads(line[6:])
                 times.append(time.monotonic())
     assert len(times) > count / 2
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def p95(values: list[float]) -> float:
@@ -246,24 +245,29 @@ def p95(values: list[float]) -> float:
 
 
 @pytest.mark.slow
-def test_tokens_keep_flowing_while_a_video_is_rendered(server: Server) -> None:
-    gaps_s(server, 200)
-    alone_s = p95(gaps_s(server, 400))
-    with small_video().open("rb") as video, tone(20).open("rb") as audio:
-        files = {"video": video, "audio": audio}
-        url = f"{server.base_url}/v1/videos"
-        job = requests.post(url, files=files, headers=HEADERS, timeout=60).json()
+def test_tokens_keep_flowing_while_a_video_is_rendered(tmp_path: Path) -> None:
+    # Ten million parameters: a step of 3 to 6 ms on one core.
+    checkpoint = make_run(tmp_path / "flow", layers=6, width=384)
+    with start_server({"MODEL_CHECKPOINT": str(checkpoint)}) as running:
+        url = running.base_url
+        gaps_s(url, 100)
+        before_s = p95(gaps_s(url, 300))
+        with small_video().open("rb") as video, tone(25).open("rb") as audio:
+            files = {"video": video, "audio": audio}
+            job = requests.post(f"{url}/v1/videos", files=files, timeout=60).json()
 
-    def status() -> str:
-        found = requests.get(f"{url}/{job['id']}", headers=HEADERS, timeout=10).json()
-        return str(found["status"]) if found["stage"] else ""
+        def video_now() -> dict[str, Any]:
+            found: dict[str, Any] = running.get(f"/v1/videos/{job['id']}").json
+            return found
 
-    server.wait(lambda: status() == "in_progress", "a job in work", 30)
-    beside: list[float] = []
-    while status() == "in_progress" and len(beside) < 2000:
-        beside += gaps_s(server, 200)
-    assert len(beside) >= 200
-    beside_s = p95(beside)
-    print(f"p95 between tokens: alone {alone_s:.4f} s, beside a job {beside_s:.4f} s")  # noqa: T201
-    assert beside_s <= 3 * alone_s
-    requests.delete(f"{url}/{job['id']}", headers=HEADERS, timeout=10)
+        running.wait(lambda: video_now()["segments_done"], "a job in work", 60)
+        begun = video_now()["segments_done"]
+        beside: list[float] = []
+        while video_now()["status"] == "in_progress" and len(beside) < 1200:
+            beside += gaps_s(url, 100)
+        assert len(beside) > 300
+        assert video_now()["segments_done"] > begun  # the video goes on, too
+        requests.post(f"{url}/v1/videos/{job['id']}/cancel", timeout=10)
+        running.wait(lambda: video_now()["status"] != "in_progress", "the job's end", 30)
+        alone_s = max(before_s, p95(gaps_s(url, 300)))
+        assert p95(beside) <= 3 * alone_s, f"{p95(beside):.4f} s beside, {alone_s:.4f} s alone"
