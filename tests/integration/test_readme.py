@@ -16,7 +16,7 @@ from scripts.demo import RunningServer, running_server
 from scripts.make_samples import make_video
 
 ROOT = Path(__file__).resolve().parents[2]
-STORY = ROOT / "models" / "assets" / "story"
+STORY = ROOT / "models" / "assets" / "story" / "config.json"
 
 pytestmark = [
     pytest.mark.slow,
@@ -95,7 +95,7 @@ def test_the_commands_for_heygem_clients_make_a_video(server: RunningServer, fac
     assert (shared / task["data"]["result"].lstrip("/")).is_file()
 
 
-@pytest.mark.skipif(not (STORY / "config.json").is_file(), reason="the embedded story model is not there")
+@pytest.mark.skipif(not STORY.is_file(), reason="the embedded story model is not there")
 def test_the_commands_for_text_run(server: RunningServer) -> None:
     generate, complete, stream, listing, card = commands(ROOT / "docs" / "api.md", "Text")
     assert json.loads(run(generate, server))["generated_text"].startswith("Once upon a time")

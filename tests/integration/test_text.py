@@ -22,7 +22,7 @@ from tests.integration.server import Server, start_server
 KEY = "correct horse"
 HEADERS = {"X-API-Key": KEY}
 LONG = 20000
-STORY = Path(__file__).resolve().parents[2] / "models" / "assets" / "story"
+STORY = Path(__file__).resolve().parents[2] / "models" / "assets" / "story" / "config.json"
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +193,7 @@ def test_a_nano_gpt_client_is_served_as_ever(server: Server) -> None:
     assert body["tokens_generated"] == 20
 
 
-@pytest.mark.skipif(
-    not (STORY / "config.json").is_file(), reason="the embedded story model is not there"
-)
+@pytest.mark.skipif(not STORY.is_file(), reason="the embedded story model is not there")
 def test_the_embedded_model_is_loaded_by_the_first_request() -> None:
     with start_server() as running:
         assert running.health()["models"]["story"] == "on demand"
