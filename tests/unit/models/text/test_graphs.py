@@ -79,6 +79,18 @@ def test_graphed_steps_equal_eager_steps() -> None:
         assert torch.allclose(one[:, :57], other[:, :57], atol=CLOSE)
 
 
+def test_on_a_device_shapes_and_types_hold_without_one() -> None:
+    """PyTorch's "meta" device works out shapes only."""
+    net = make_network(SMALL, random_state(SMALL), 5, Precision.BF16, "meta", 57)
+    assert net._cache.values.shape == (2, 8, 2, 4, 25, 8)
+    assert net._cache.values.dtype == torch.bfloat16
+    for logits in (net.prefill(0, IDS[:5], 0), net.prefill(0, IDS[5:9], 5, every=True)):
+        assert logits.shape[-1] == 60
+        assert logits.dtype == torch.float32
+    numbers = torch.zeros(8, dtype=torch.int64, device="meta")
+    assert net._window(numbers, numbers, 24).shape == (8, 60)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize(("precision", "far"), [(Precision.FP32, 1e-3), (Precision.BF16, 0.3)])
