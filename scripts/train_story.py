@@ -86,10 +86,15 @@ def scores(args: argparse.Namespace) -> dict[str, float]:
     loss = net.held_out_loss(fitted, held_out)
     ids = sum(len(ids) for ids in held_out)
     letters = sum(len(text) for text in texts)
+    carried = sample.carried_over(fitted, bpe, HELD_OUT, HELD_OUT_SEED)
     return {
         "loss": round(loss, 4),
         "perplexity": round(math.exp(loss), 3),
         "bits_per_character": round(loss / math.log(2) * ids / letters, 4),
+        **{
+            f"{kind} carried over": round(good / max(1, mentions), 3)
+            for kind, (good, mentions) in carried.items()
+        },
         "parameters": sum(p.numel() for p in fitted.parameters()),
         "bytes": (args.out / "model.safetensors").stat().st_size,
     }

@@ -71,11 +71,11 @@ def _lines(name: str) -> list[str]:
 def story(rng: random.Random) -> str:
     """One story, a single paragraph in the past tense."""
     plots = grammar().plots
-    return _Teller(rng).tell(rng.choice(sorted(plots)))
+    return Teller(rng).tell(rng.choice(sorted(plots)))
 
 
 @dataclass
-class _Teller:
+class Teller:
     """What one story has chosen so far."""
 
     rng: random.Random

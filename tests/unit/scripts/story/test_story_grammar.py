@@ -9,13 +9,13 @@ from functools import partial
 import pytest
 
 from scripts.story.corpus import stories
-from scripts.story.grammar import Grammar, _Teller, grammar, story
+from scripts.story.grammar import Grammar, Teller, grammar, story
 
 MANY = 3000
 
 
-def teller_of(seed: int) -> _Teller:
-    return _Teller(random.Random(seed))  # noqa: S311 - stories, not secrets
+def teller_of(seed: int) -> Teller:
+    return Teller(random.Random(seed))  # noqa: S311 - stories, not secrets
 
 
 @pytest.fixture(scope="module")

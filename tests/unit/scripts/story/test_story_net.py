@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from scripts.story import export, net
 from scripts.story.bpe import Bpe, learn
 from scripts.story.corpus import stories, stream
+from scripts.story.sample import _foreseen
 
 SHAPE = net.Shape(vocab_size=400, block_size=32, n_layer=1, n_head=2, n_embd=32)
 FIT = net.Fit(steps=60, rows=4, peak_rate=5e-3, warmup_steps=5, half=False)
@@ -89,3 +90,9 @@ def test_saved_weights_come_back_within_half_precision(
     export.restore(again, found)
     for mine, theirs in zip(fitted[0].parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_later_mentions_count_as_foreseen_when_each_id_is_the_likeliest() -> None:
+    ids = [9, 1, 2, 5, 1, 2, 6, 1, 2, 7]
+    likeliest = [0, 0, 0, 1, 2, 0, 1, 0, 0, 0]
+    assert _foreseen(ids, likeliest, [1, 2]) == (1, 2)
