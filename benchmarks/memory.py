@@ -88,8 +88,12 @@ def main() -> int:
     base = found["10 s"][0]
     for case, (peak, wall_s) in found.items():
         print(f"{case:<24}{peak:8.0f} MiB  {peak / base:5.2f}x  {wall_s:7.1f} s")
-    result = {case: {"mib": round(peak), "ratio": round(peak / base, 3)} for case, (peak, _) in
-    found.items()} print(json.dumps({"benchmark": "memory", **result})) return 0
+    result = {
+        case: {"mib": round(peak), "ratio": round(peak / base, 3)}
+        for case, (peak, _) in found.items()
+    }
+    print(json.dumps({"benchmark": "memory", **result}))
+    return 0
 
 
 if __name__ == "__main__":
