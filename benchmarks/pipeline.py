@@ -1,6 +1,6 @@
 """The pipeline against the ffmpeg program: how much longer than a plain re-encode does a dub take?
 
-    python benchmarks/pipeline.py [--video V] [--audio A] [--rounds 3] [--threads 0]
+    python -m benchmarks.pipeline [--video V] [--audio A] [--rounds 3] [--threads 0]
 
 Both turns decode the same video, encode H.264 by libx264 with the same preset, crf and threads and
 the sound as AAC, and write an MP4. They alternate, so that other load on the machine hits both; the

@@ -26,6 +26,8 @@ from trans_dh_service.probe import VideoInfo, open_media, video_stream
 from trans_dh_service.task import Loop, MediaError, MediaLimits
 
 CHUNK_BYTES = 96 * 1024**2
+CHUNK_FRAMES = 32
+"""More would hold small pictures by the hundred, for a way back that is fast with them anyway."""
 SEEK_BACK_S = (0.0, 2.0, 10.0)
 """Where a container lands behind the wanted frame, it is asked again for so much earlier."""
 
@@ -89,7 +91,7 @@ class Source:
         self._turn, self.look = self._first_look()
         self.frames = self._length()
         frame_bytes = self.look.width_px * self.look.height_px * 3 // 2
-        self.chunk_frames = max(2, CHUNK_BYTES // frame_bytes)
+        self.chunk_frames = max(2, min(CHUNK_FRAMES, CHUNK_BYTES // frame_bytes))
 
     def walk(self, first: int, last: int, loop: Loop) -> Generator[SourceFrame, None, None]:
         """The frames for output frames `first` up to but without `last`; each picture is the

@@ -1,5 +1,5 @@
 """Inputs for tests on real servers: a small cut of a real clip where the shared folder has one,
-else a drawn video without a face.
+else of the sample face.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from tempfile import mkdtemp
 
 import av
 
-from tests.unit.server.clips import make_video, make_wav
+from scripts.make_samples import make_video
+from tests.unit.server.clips import make_wav
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "clips" / "person_b.mp4"
 WIDTH_PX = 320
@@ -20,10 +21,12 @@ WIDTH_PX = 320
 def small_video(seconds: float = 2.0) -> Path:
     """A video of 320 pixels width; made once per run."""
     folder = Path(mkdtemp(prefix="clips-"))
+    original = REAL
     if not REAL.is_file():
-        return make_video(folder / "drawn.mp4", seconds)
+        original = folder / "sample.mp4"
+        make_video(original)
     path = folder / "person.mp4"
-    with av.open(str(REAL)) as source, av.open(str(path), "w") as out:
+    with av.open(str(original)) as source, av.open(str(path), "w") as out:
         stream = source.streams.video[0]
         assert stream.average_rate is not None
         height = round(stream.height * WIDTH_PX / stream.width / 2) * 2
