@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -205,6 +206,20 @@ def test_the_embedded_model_is_loaded_by_the_first_request() -> None:
         assert time.monotonic() - began < 20
         assert answer.json()["tokens_generated"] > 5
         assert running.health()["models"]["story"] == "ready"
+
+
+def test_the_end_of_the_server_ends_a_stream_that_would_not(tmp_path: Path) -> None:
+    checkpoint = make_run(tmp_path / "tiny")
+    env = {"MODEL_CHECKPOINT": str(checkpoint), "MAX_NEW_TOKENS": "10000000"}
+    with start_server({**env, "GRACEFUL_TIMEOUT_S": "4"}) as running:
+        url = f"{running.base_url}/v1/completions"
+        body = {"prompt": "a", "max_tokens": 10000000, "stream": True}
+        with requests.post(url, json=body, stream=True, timeout=30) as streamed:
+            assert next(streamed.iter_lines()).startswith(b"data: {")
+            running.signal(signal.SIGTERM)
+            began = time.monotonic()
+            assert running.wait_exit() == 0
+            assert time.monotonic() - began < 12
 
 
 def test_streams_on_gevent_let_other_requests_through(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from models.lane import Lane
 from models.text.base import Precision, TextError
+from models.text.request import TextRequest
 from server.settings import TextDtype, load_settings
 from server.textload import (
     TextBench,
@@ -22,6 +23,7 @@ from server.textload import (
     threads_for,
 )
 from server.texts import Served, Source, Texts
+from tests.integration.checkpoints import make_run
 from tests.unit.models.lanes import FakeEngine
 from tests.unit.server.http.writers import ScriptedEngine, served
 
@@ -71,6 +73,15 @@ def test_one_on_demand_is_loaded_when_asked_for_and_not_before(
         assert time.monotonic() < until
         time.sleep(0.01)
     texts.stop(1)
+
+
+def test_a_checkpoint_becomes_an_engine_on_the_lane(bench: TextBench, tmp_path: Path) -> None:
+    opened = open_text(Source("tiny", make_run(tmp_path / "run", layers=1, width=16)), bench)
+    assert (opened.name, opened.model.network.slots) == ("tiny", bench.settings.text_slots)
+    pieces = list(opened.engine.generate(TextRequest(prompt_ids=(1, 2), max_tokens=5)))
+    assert pieces[-1].tokens == 5
+    assert bench.lane.stats()["text:tiny"].items >= 5
+    opened.engine.stop(1)
 
 
 def test_a_checkpoint_that_is_not_there_is_named(bench: TextBench, tmp_path: Path) -> None:
