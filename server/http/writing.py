@@ -28,7 +28,7 @@ from models.text.request import (
 from server import metrics
 from server.http.errors import NO_RETRY, ApiError, Problem, bad_request
 from server.http.intake import check_alive, check_draining
-from server.http.service import Service
+from server.http.service import Service, service
 from server.native import on_hub
 from server.texts import Served, TextFailedError, TextLoadingError, UnknownTextError
 
@@ -42,6 +42,10 @@ _LOOK_S = 0.05
 _WAIT_S = 0.25
 # Between looks where a native wait would stop other requests, or where there are many streams.
 _NAP_S = 0.004
+# A text is cut off, with a word to its client, before the worker cuts all connections.
+_EARLIER_S = 4.0
+_LEAST_S = 0.5
+CUT_OFF = "the text was cut off: this server is ending"
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
@@ -120,6 +124,8 @@ class Writing:
         self._name = served.name
         self._began_s = time.monotonic()
         self._line = ClientLine(flask_request.environ)
+        self._here = service()
+        self._ends_s = float("inf")
         self._seen = [False] * len(requests)
         self.tokens = [0] * len(requests)
         self._streams: list[TextStream] = []
@@ -135,8 +141,7 @@ class Writing:
             raise bad_request(str(error)) from error
         except EngineStoppedError as error:
             self._refuse("stopped")
-            message = "this server is ending; try again"
-            raise ApiError(Problem(503, "draining", message, headers=_retry(RETRY_S))) from error
+            raise _ending("this server is ending; try again") from error
 
     def __iter__(self) -> Iterator[tuple[int, TextPiece] | None]:
         looked_s = time.monotonic()
@@ -151,18 +156,27 @@ class Writing:
             now = time.monotonic()
             if now - looked_s >= _WAIT_S:
                 looked_s = now
-                if self._line.gone():
-                    raise ClientGoneError
+                self._look(now)
                 if not found:
                     yield None
             if not found and self._naps():
                 time.sleep(_NAP_S)
 
+    def _look(self, now: float) -> None:
+        """Whether the text still has a reader and a server."""
+        if self._line.gone():
+            raise ClientGoneError
+        if self._here.draining:
+            patience_s = max(_LEAST_S, self._here.settings.graceful_timeout_s - _EARLIER_S)
+            self._ends_s = min(self._ends_s, now + patience_s)
+        if now >= self._ends_s:
+            raise _ending(CUT_OFF)
+
     def collect(self) -> list[Written]:
         """Wait for the end of all texts.
 
         Raises:
-            ApiError: one of them failed, or the client is gone.
+            ApiError: one of them failed, the server ends, or the client is gone.
         """
         parts: list[list[TextPiece]] = [[] for _ in self._streams]
         try:
@@ -220,8 +234,11 @@ def refuse_failed(piece: TextPiece) -> None:
         log.error("text_failed", why=piece.error)
         raise ApiError(Problem(500, "generation_failed", f"the text failed: {piece.error}"))
     if piece.finish_reason is Finish.CANCELLED:
-        message = "the text was cut off: this server is ending"
-        raise ApiError(Problem(503, "draining", message, headers=_retry(RETRY_S)))
+        raise _ending(CUT_OFF)
+
+
+def _ending(message: str) -> ApiError:
+    return ApiError(Problem(503, "draining", message, headers=_retry(RETRY_S)))
 
 
 def _joined(pieces: Sequence[TextPiece]) -> Written:

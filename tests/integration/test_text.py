@@ -215,9 +215,13 @@ def test_the_end_of_the_server_ends_a_stream_that_would_not(tmp_path: Path) -> N
         url = f"{running.base_url}/v1/completions"
         body = {"prompt": "a", "max_tokens": 10000000, "stream": True}
         with requests.post(url, json=body, stream=True, timeout=30) as streamed:
-            assert next(streamed.iter_lines()).startswith(b"data: {")
+            lines = streamed.iter_lines()
+            assert next(lines).startswith(b"data: {")
             running.signal(signal.SIGTERM)
             began = time.monotonic()
+            *_, error, _, done, _ = lines
+            assert b"this server is ending" in error
+            assert done == b"data: [DONE]"
             assert running.wait_exit() == 0
             assert time.monotonic() - began < 12
 

@@ -57,6 +57,18 @@ def test_a_client_that_leaves_ends_its_texts(
     house.close()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_text_is_cut_off_with_a_word_before_the_server_ends(tmp_path: Path, stream: bool) -> None:
+    engine = ScriptedEngine()
+    house = House(tmp_path, texts=texts(tmp_path, engine), graceful_timeout_s=1)
+    engine.script = lambda request, stream: house.state.draining.set()
+    answer = house.post(URL, json={"prompt": "a", "stream": stream})
+    assert answer.status_code == (200 if stream else 503)
+    assert "the text was cut off: this server is ending" in answer.text
+    assert [each.cancelled for each in engine.streams] == [True]
+    house.close()
+
+
 def test_a_stream_shows_signs_of_life_while_it_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
