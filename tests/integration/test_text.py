@@ -39,6 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MODEL_CHECKPOINTS": f"cut={cut},second={make_run(folder / 'two', seed=2)}",
         "TEXT_SLOTS": "4",
         "TEXT_QUEUE": "2",
+        "GUNICORN_THREADS": "32",
         "MAX_NEW_TOKENS": str(LONG),
         "CHAT_TEMPLATE": "plain",
     }
