@@ -152,14 +152,7 @@ def our_server(checkpoint: Path, precision: str) -> Iterator[tuple[str, str]]:
 def litserve(checkpoint: Path) -> Iterator[str]:
     """Base URL of the peer."""
     (port,) = free_ports(1)
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.text_peers",
-        "litserve",
-        str(port),
-        str(checkpoint),
-    ]
+    command = [sys.executable, "-m", "benchmarks.text_litserve", str(port), str(checkpoint)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         base = f"http://127.0.0.1:{port}"

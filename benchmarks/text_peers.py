@@ -1,6 +1,4 @@
-"""The peers of benchmarks/text.py: Hugging Face's `generate`, nanoGPT's loop, LitServe.
-
-    python -m benchmarks.text_peers litserve PORT CHECKPOINT
+"""The peers of benchmarks/text.py in one process: Hugging Face's `generate` and a naive loop.
 
 What it is not: part of the server. The naive loop is our own rewriting of the way nanoGPT samples
 (the whole context at every token) and is called naive wherever it is shown.
@@ -8,7 +6,6 @@ What it is not: part of the server. The naive loop is our own rewriting of the w
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -63,46 +60,3 @@ def naive_text(model: Any, prompt: list[int], count: int) -> tuple[list[int], fl
             logits = model(ids, use_cache=False).logits[0, -1]
             ids = torch.cat([ids, logits.argmax().view(1, 1)], dim=1)
     return ids[0, len(prompt) :].tolist(), time.perf_counter() - began
-
-
-def serve_litserve(port: int, checkpoint: Path) -> None:
-    """LitServe with its own batching over Hugging Face's batched `generate`."""
-    import litserve
-
-    class Api(litserve.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:
-            self.model = load_hugging_face(checkpoint)
-
-        def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-            return request
-
-        def predict(self, batch: list[dict[str, Any]]) -> list[list[int]]:
-            ids = torch.tensor([request["prompt"] for request in batch])
-            count = batch[0]["max_tokens"]
-            with torch.inference_mode():
-                out = self.model.generate(
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_new_tokens=count,
-                    min_new_tokens=count,
-                    do_sample=False,
-                    pad_token_id=0,
-                )
-            return [row[ids.shape[1] :].tolist() for row in out]
-
-        def batch(self, inputs: list[Any]) -> list[Any]:
-            return inputs
-
-        def unbatch(self, output: list[Any]) -> list[Any]:
-            return output
-
-        def encode_response(self, output: list[int]) -> dict[str, Any]:
-            return {"tokens": output}
-
-    api = Api(max_batch_size=32, batch_timeout=0.05)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=600)
-    server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")
-
-
-if __name__ == "__main__":
-    serve_litserve(int(sys.argv[2]), Path(sys.argv[3]))
