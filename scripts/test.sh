@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 scripts/setup.sh --dev
 
 # Programs that some tests drive. Without the right to install them those tests skip, saying why.
-packages=(ffmpeg espeak-ng gcc libc6-dev)
+packages=(curl ffmpeg espeak-ng flite gcc libc6-dev)
 missing=()
 for package in "${packages[@]}"; do
   dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
