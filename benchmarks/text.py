@@ -86,17 +86,22 @@ def load_of(count: int, tokens: int, ask: Callable[[list[int]], tuple[int, float
     return Load(total / wall_s, len(answers) / wall_s, float(np.percentile(firsts, 95)))
 
 
-def stream_once(base: str, model: str, tokens: int, prompt: list[int]) -> tuple[int, float]:
-    """One streamed completion over HTTP."""
-    body = {
+def body_of(model: str, tokens: int, prompt: list[int], **more: Any) -> dict[str, Any]:
+    """A greedy completion of exactly `tokens` tokens: the end of text is ruled out."""
+    return {
         "model": model,
         "prompt": prompt,
         "max_tokens": tokens,
         "temperature": 0,
         "logit_bias": {str(END_OF_TEXT): -100},
-        "stream": True,
-        "stream_options": {"include_usage": True},
+        **more,
     }
+
+
+def stream_once(base: str, model: str, tokens: int, prompt: list[int]) -> tuple[int, float]:
+    """One streamed completion over HTTP."""
+    usage_too = {"include_usage": True}
+    body = body_of(model, tokens, prompt, stream=True, stream_options=usage_too)
     began, first_s, got = time.perf_counter(), 0.0, 0
     with requests.post(f"{base}/v1/completions", json=body, stream=True, timeout=600) as answer:
         if answer.status_code != 200:
@@ -112,13 +117,7 @@ def stream_once(base: str, model: str, tokens: int, prompt: list[int]) -> tuple[
 
 def whole_once(base: str, model: str, tokens: int, prompt: list[int]) -> tuple[int, float]:
     """One completion over HTTP, not streamed."""
-    body = {
-        "model": model,
-        "prompt": prompt,
-        "max_tokens": tokens,
-        "temperature": 0,
-        "logit_bias": {str(END_OF_TEXT): -100},
-    }
+    body = body_of(model, tokens, prompt)
     answer = requests.post(f"{base}/v1/completions", json=body, timeout=600)
     answer.raise_for_status()
     return int(answer.json()["usage"]["completion_tokens"]), 0.0

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import litserve
-import torch
 
-from benchmarks.text_peers import load_hugging_face
+from benchmarks.text_peers import greedy, load_hugging_face
 
 LARGEST_BATCH = 32
 GATHER_S = 0.05
@@ -36,18 +35,8 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
 
     def predict(self, batch: list[dict[str, Any]]) -> list[list[int]]:
         """New tokens of each body."""
-        ids = torch.tensor([request["prompt"] for request in batch])
-        count = batch[0]["max_tokens"]
-        with torch.inference_mode():
-            out = self.model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=count,
-                min_new_tokens=count,
-                do_sample=False,
-                pad_token_id=0,
-            )
-        return [row[ids.shape[1] :].tolist() for row in out]
+        prompts = [request["prompt"] for request in batch]
+        return greedy(self.model, prompts, batch[0]["max_tokens"])
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         """One answer per body."""

@@ -35,10 +35,9 @@ def load_hugging_face(checkpoint: Path) -> Any:
     return GPT2LMHeadModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
 
 
-def hugging_face_text(model: Any, prompt: list[int], count: int) -> tuple[list[int], float]:
-    """Greedy new tokens and the seconds they took."""
-    ids = torch.tensor([prompt])
-    began = time.perf_counter()
+def greedy(model: Any, prompts: list[list[int]], count: int) -> list[list[int]]:
+    """`count` greedy new tokens after each prompt, in one batch; prompts of one length."""
+    ids = torch.tensor(prompts)
     with torch.inference_mode():
         out = model.generate(
             ids,
@@ -48,7 +47,14 @@ def hugging_face_text(model: Any, prompt: list[int], count: int) -> tuple[list[i
             do_sample=False,
             pad_token_id=0,
         )
-    return out[0, len(prompt) :].tolist(), time.perf_counter() - began
+    return [row[ids.shape[1] :].tolist() for row in out]
+
+
+def hugging_face_text(model: Any, prompt: list[int], count: int) -> tuple[list[int], float]:
+    """Greedy new tokens and the seconds they took."""
+    began = time.perf_counter()
+    (made,) = greedy(model, [prompt], count)
+    return made, time.perf_counter() - began
 
 
 def naive_text(model: Any, prompt: list[int], count: int) -> tuple[list[int], float]:

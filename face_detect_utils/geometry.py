@@ -18,8 +18,6 @@ from face_detect_utils.base import Face
 MOUTH_X = 0.5
 MOUTH_Y = 0.765
 MOUTH_WIDTH = 0.33
-EYE_APART = 0.38
-"""Distance of the pupils over the box's width."""
 NOSE_DOWN = 0.62
 """From the line of the eyes to that of the mouth, how far down the nose's tip lies."""
 MAX_ROLL_RAD = math.radians(35)
