@@ -7,6 +7,7 @@ that coverage sees the server's processes. Use it in a `with`, or call stop().
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -130,8 +131,8 @@ class Server:
         """/health of the main listener; {} while nobody answers."""
         try:
             answer: dict[str, Any] = self.get("/health", timeout_s).json
-        except (OSError, ValueError):
-            return {}
+        except (OSError, ValueError, http.client.HTTPException):
+            return {}  # a worker that is killed in mid-answer leaves an IncompleteRead
         return answer
 
     def wait(

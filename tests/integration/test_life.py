@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import signal
 import socket
@@ -57,7 +58,7 @@ class Asking(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, http.client.HTTPException):
             self.answer = self.server.get(self.path, 60)
 
 
