@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.catalog import ModelEntry, ModelFile
-from models.sessions import ProviderError, providers_in_use
+from runtime.sessions import ProviderError, providers_in_use
 
 ASSETS = "models/assets/"
 _ROOT = Path(__file__).resolve().parent.parent

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from models.audio.viseme import WEIGHTS, VisemeAudio  # noqa: E402 - needs the path above
-from models.sessions import open_session  # noqa: E402
+from runtime.sessions import open_session  # noqa: E402
 from scripts.viseme_training import corpus, export, judge, net  # noqa: E402
 
 HELD_BACK_MINUTES = 4.0

@@ -67,7 +67,7 @@ class FaceBook:
         row = self._rows[index]
         if np.isnan(row[0]):
             return None
-        return Pose(*(float(value) for value in row[:7]))
+        return Pose.of(row[:7])
 
     def gain(self, index: int) -> float:
         """How much of the patch is painted in frame `index`: 1, less near frames without a face.

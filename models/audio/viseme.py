@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.audio import logmel
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
-from models.sessions import open_session
+from runtime.sessions import open_session
 
 NAME = "viseme-audio"
 WEIGHTS = Path(__file__).resolve().parent.parent / "assets" / "viseme_audio.onnx"

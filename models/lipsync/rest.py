@@ -8,7 +8,7 @@ is what takes the source's own speech out of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -64,7 +64,7 @@ def dump(rest: Rest) -> dict[str, NDArray[Any]]:
     """The rest as arrays."""
     return {
         "crop": rest.crop,
-        "pose": np.array(astuple(rest.pose)),
+        "pose": rest.pose.numbers,
         "lips": arrays_of(rest.lips),
     }
 
@@ -79,7 +79,7 @@ def restore(arrays: dict[str, NDArray[Any]]) -> Rest:
     crop = arrays["crop"]
     if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or min(crop.shape) < 1:
         raise ValueError(f"learned picture of type {crop.dtype} and shape {crop.shape}")
-    pose = Pose(*(float(v) for v in arrays["pose"]))
+    pose = Pose.of(arrays["pose"])
     lips = Lips(*(float(v) for v in arrays["lips"]))
     return make(np.ascontiguousarray(crop), pose, lips)
 

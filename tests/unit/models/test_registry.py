@@ -11,7 +11,7 @@ import pytest
 
 from models.catalog import ModelEntry, ModelFile, ModelKind
 from models.registry import ModelError, Registry, damage, locate
-from models.sessions import ProviderError
+from runtime.sessions import ProviderError
 
 HERE = __name__
 slow_s = 0.0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.audio.viseme import LEFT_FRAMES, RIGHT_FRAMES, WEIGHTS, VisemeAudio
-from models.sessions import open_session
+from runtime.sessions import open_session
 from scripts import train_viseme
 from scripts.viseme_training import corpus
 

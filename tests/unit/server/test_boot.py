@@ -13,8 +13,8 @@ from prometheus_client import generate_latest
 
 from models.catalog import ModelEntry, ModelKind
 from models.lane import BatchReport, Lane
-from models.sessions import ProviderError
 from models.text.base import TextError
+from runtime.sessions import ProviderError
 from server import boot as boot_module
 from server import metrics
 from server.board import Board, Outcome

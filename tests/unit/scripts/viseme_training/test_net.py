@@ -11,7 +11,7 @@ import torch
 
 from models.audio import logmel
 from models.audio.viseme import LEFT_FRAMES, RIGHT_FRAMES
-from models.sessions import open_session
+from runtime.sessions import open_session
 from scripts.viseme_training import export, net
 from scripts.viseme_training.corpus import Scene
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from models import sessions
-from models.sessions import CPU, CUDA, ProviderError, check_providers, open_session
+from runtime import sessions
+from runtime.sessions import CPU, CUDA, ProviderError, check_providers, open_session
 
 
 @pytest.fixture
