@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from runtime.capture import Capture, capture_cuda
+
 BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _SHORTEST = 128
 
-#: Takes a step without arguments; gives a function that runs it again, and its (static) result.
-Capture = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 #: Logits [rows, vocab] of ids [rows] at positions [rows] of the first slots, looking back `window`.
 Step = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -34,21 +34,6 @@ def windows(block_size: int) -> tuple[int, ...]:
         sizes.append(size)
         size *= 2
     return (*sizes, block_size)
-
-
-def capture_cuda(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-    """Record a step as a CUDA graph. Its first runs, outside of the graph, let libraries settle."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(2):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads may use the device meanwhile (ONNX Runtime does).
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        out = step()
-    return graph.replay, out
 
 
 class Graphs:
