@@ -155,6 +155,14 @@ class Settings(BaseSettings):
     x264_preset: str = Field("veryfast", description="libx264 preset.")
     x264_crf: int = Field(20, ge=0, le=51, description="libx264 constant rate factor.")
     encoder_threads: int = Field(0, ge=0, description="Encoder threads; 0 = as many as cores.")
+    rest_in_silence: bool = Field(
+        True, description="Silent stretches of a recording get a resting mouth, without a network."
+    )
+    watermark_text: str = Field(
+        "AI generated",
+        pattern="^[!-~][ -~]{0,59}$",
+        description="What the visible mark says, in at most 60 ASCII characters.",
+    )
 
     # Text
     model_checkpoint: Path | None = Field(

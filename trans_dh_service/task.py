@@ -10,11 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from face_detect_utils.base import FaceDetector
 from models.audio.base import SpeechModel
-from models.lipsync.base import LipItem, LipPatch, LipSync
+from models.lipsync.base import Image, LipItem, LipPatch, LipSync
 
 
 class Loop(StrEnum):
@@ -69,7 +71,8 @@ class Encoding:
 @dataclass(frozen=True)
 class DubTask:
     """One video and one recording. `work_dir` keeps segments between attempts; `output` appears
-    whole or not at all.
+    whole or not at all. `restore`: sharpen the painted face, where the tools can; `watermark`: the
+    text that is drawn on every frame, "" for none.
     """
 
     video: Path
@@ -79,11 +82,40 @@ class DubTask:
     loop: Loop = Loop.PINGPONG
     segment_s: float = 2.0
     detect_every: int = 5
+    restore: bool = False
+    watermark: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class RestTools:
+    """What puts the mouth at rest where the sound is silent, in place of a backend that `infers`:
+    a cheap backend, the way into its engine, and its feature of a mouth at rest.
+    """
+
+    lipsync: LipSync
+    submit: Callable[[LipItem], Future[LipPatch]]
+    feature: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class RestoreTools:
+    """What sharpens a painted face. `name` names the weights; `submit` takes and gives a face
+    [`size_px`, `size_px`, 3] BGR in the place that models/restore.py describes; `max_batch` says
+    how many are worked on at once.
+    """
+
+    name: str
+    size_px: int
+    max_batch: int
+    submit: Callable[[Image], Future[Image]]
 
 
 @dataclass(frozen=True)
 class DubTools:
-    """What a dub works with: loaded models, the way into the lane, the cache of learned sources."""
+    """What a dub works with: loaded models, the way into the lane, the cache of learned sources.
+
+    `rest` is used beside a `lipsync` that infers, `restore` by tasks that ask for it.
+    """
 
     detector: FaceDetector
     speech: SpeechModel
@@ -92,6 +124,8 @@ class DubTools:
     cache_dir: Path
     limits: MediaLimits = MediaLimits()
     encoding: Encoding = Encoding()
+    rest: RestTools | None = None
+    restore: RestoreTools | None = None
 
 
 class DubWatch(Protocol):
@@ -113,7 +147,8 @@ class DubWatch(Protocol):
 @dataclass(frozen=True)
 class DubResult:
     """The finished file and what was measured. `stage_s`: busy seconds per part (decode, faces,
-    speech, lips, ...).
+    speech, lips, ...). `frames_rested`: frames with a face whose mouth rests, so that no network
+    ran for them. `restored`: the faces were sharpened.
     """
 
     path: Path
@@ -126,3 +161,5 @@ class DubResult:
     segments_made: int
     wall_s: float
     stage_s: dict[str, float]
+    frames_rested: int = 0
+    restored: bool = False

@@ -24,6 +24,8 @@ from models.lipsync.shape import FEATURES
 
 LEFT, TOP, RIGHT, BOTTOM = -0.5, -0.52, 0.5, 0.52
 """What of the face's plane a crop must show: from the eyes to below the chin."""
+AT_REST: NDArray[np.float32] = np.zeros(FEATURES, np.float32)
+"""The feature of a closed mouth at rest."""
 
 
 class VisemeLips(LipSync):
