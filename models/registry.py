@@ -1,11 +1,11 @@
 """The registry: loads each model once per process and says how far it is.
 
-What it is not: the list of models (catalog.py), or their use on the device (lane.py).
+What it is not: the list of models (catalog.py), their files (files.py), or their use on the device
+(lane.py).
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import threading
 from collections import Counter
@@ -14,13 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.catalog import ModelEntry, ModelFile
+from models.catalog import ModelEntry
+from models.files import damage, difference, remedy
 from runtime.sessions import ProviderError, providers_in_use
-
-ASSETS = "models/assets/"
-_ROOT = Path(__file__).resolve().parent.parent
-# Larger files are compared by size at start; scripts/download_models.py checks their sha256.
-_HASHED_BYTES = 64 * 1024 * 1024
 
 
 class ModelError(RuntimeError):
@@ -94,21 +90,21 @@ class Registry:
         return shelf
 
     def _load(self, shelf: _Shelf, device: str, weights_dir: Path) -> None:
-        name = shelf.entry.name
-        problem = next(
-            (text for file in shelf.entry.files if (text := damage(file, weights_dir))), ""
-        )
-        if problem:
-            self._set(shelf, f"missing: {problem}")
-            raise ModelError(f"model {name!r}: {problem}")
+        entry, name = shelf.entry, shelf.entry.name
+        for file in entry.files:
+            if wrong := damage(file, weights_dir):
+                wrong = f"{wrong}: {remedy(entry, file)}"
+                self._set(shelf, f"missing: {wrong}")
+                raise ModelError(f"model {name!r}: {wrong}")
         self._set(shelf, "loading")
         self.loads[name] += 1
         try:
-            shelf.model = _loader(shelf.entry.loader)(device, weights_dir)
+            shelf.model = _loader(entry.loader)(device, weights_dir)
         except Exception as error:
-            self._set(shelf, f"failed: {error}")
+            why = f"{type(error).__name__}: {error}{_hint(entry, weights_dir)}"
+            self._set(shelf, f"failed: {why}")
             raise ModelError(
-                f"model {name!r} cannot be loaded on {device}: {type(error).__name__}: {error}",
+                f"model {name!r} cannot be loaded on {device}: {why}",
                 final=isinstance(error, ImportError | ProviderError),
                 on_device=isinstance(error, ProviderError),
             ) from error
@@ -119,38 +115,15 @@ class Registry:
         self.on_change()
 
 
+def _hint(entry: ModelEntry, weights_dir: Path) -> str:
+    """What a load that failed may come from: a file other than the published one."""
+    for file in entry.files:
+        if other := difference(file, weights_dir):
+            return f" ({other}: {remedy(entry, file)})"
+    return ""
+
+
 def _loader(name: str) -> Callable[[str, Path], object]:
     module, _, function = name.partition(":")
     load: Callable[[str, Path], object] = getattr(importlib.import_module(module), function)
     return load
-
-
-def locate(file: ModelFile, weights_dir: Path) -> Path:
-    """Where a file of the catalogue lies."""
-    return _ROOT / file.path if file.path.startswith(ASSETS) else weights_dir / file.path
-
-
-def damage(file: ModelFile, weights_dir: Path) -> str:
-    """What is wrong with a file, and what to do; empty when it is whole."""
-    path = locate(file, weights_dir)
-    remedy = (
-        "it ships with the code: restore it from the repository"
-        if file.path.startswith(ASSETS)
-        else "fetch it with scripts/download_models.py, or set WEIGHTS_DIR"
-    )
-    if not path.is_file():
-        return f"{path.name} is missing in {path.parent} ({remedy})"
-    size = path.stat().st_size
-    if size != file.size_bytes:
-        return (
-            f"{path.name} in {path.parent} is damaged: {size} bytes, should be {file.size_bytes}"
-            f" ({remedy})"
-        )
-    if size <= _HASHED_BYTES:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != file.sha256:
-            return (
-                f"{path.name} in {path.parent} is damaged: sha256 {found}, should be {file.sha256}"
-                f" ({remedy})"
-            )
-    return ""

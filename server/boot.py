@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
 
 from models.catalog import ENTRIES, ModelEntry
-from models.lane import BatchReport, Engine, Lane, Priority
-from models.lipsync.base import LipItem, LipPatch, LipSync
-from models.registry import ModelError, Registry
+from models.lane import BatchReport, Lane
+from models.registry import Registry
 from server import metrics
 from server.board import Outcome
-from server.device import BootError, needs_gpu, open_device
+from server.device import BootError, open_device
 from server.lease import Lease, LeaseError
+from server.lineup import line_up
 from server.master import Place
-from server.settings import Settings
+from server.settings import Settings, SettingsError
 from server.state import DeviceReport, WorkerState
+from server.stock import Stock
 from server.textload import Opener, TextBench, TextLoader, open_text
 from server.texts import Texts
-from trans_dh_service.task import DubTools, Encoding, MediaLimits
 
 _log = structlog.get_logger("server.boot")
 
@@ -86,21 +86,6 @@ class Parts:
     open_text: Opener = open_text
 
 
-class LipSyncEngine:
-    """A lip-sync backend as an engine of the lane."""
-
-    priority = Priority.BATCH
-
-    def __init__(self, name: str, backend: LipSync, batch_size: int) -> None:
-        self.name = name
-        self.max_batch = min(backend.max_batch, batch_size)
-        self._backend = backend
-
-    def run(self, items: Sequence[LipItem]) -> Sequence[LipPatch]:
-        """One patch per item."""
-        return self._backend.render(items)
-
-
 @dataclass(frozen=True)
 class Workbench:
     """A booted worker's parts."""
@@ -140,14 +125,14 @@ class Boot:
             self._step("opening the device")
             self._state.device = open_device(self._settings, place.slot)
             _say_device(self._state.device)
-            registry = self._load_models()
+            registry, stock = self._load_models()
             self._step("starting the lane")
-            lane = Lane(self._engines(registry), on_batch=record_batch, on_dead=self._on_dead)
+            lane = Lane(stock.engines(), on_batch=record_batch, on_dead=self._on_dead)
             lane.start()
             undo.callback(lane.stop)
             undo.callback(self._parts.texts.stop, 1.0)
             self._load_texts(lane)
-            runner = self._start_runner(registry, lane)
+            runner = self._start_runner(stock, lane)
             undo.pop_all()
         return Workbench(lease, registry, lane, runner, self._parts.texts)
 
@@ -171,7 +156,7 @@ class Boot:
             raise BootError(f"no lease on the device: {error}", final=True) from error
         return lease
 
-    def _load_models(self) -> Registry:
+    def _load_models(self) -> tuple[Registry, Stock]:
         self._step("loading models")
         settings = self._settings
         registry = Registry(self._parts.entries)
@@ -182,30 +167,13 @@ class Boot:
 
         say()
         registry.on_change = texts.on_change = say
-        self._load(registry, [settings.face_detector, settings.lipsync_model])
-        speech: str = registry.get(settings.lipsync_model).speech
-        self._load(registry, [speech])
-        return registry
-
-    def _load(self, registry: Registry, names: Sequence[str]) -> None:
-        device, weights = self._state.device.kind, self._settings.weights_dir
         try:
-            registry.load_all(device, weights, names)
-        except ModelError as error:
-            asked = needs_gpu(self._settings)
-            if not error.on_device or device == "cpu":
-                raise BootError(str(error), final=error.final) from error
-            if asked:
-                raise BootError(f"{asked}: {error}", final=True) from error
-            _log.warning("models run on the CPU", why=str(error))
-            registry.load_all("cpu", weights, names)
-        self._state.device = replace(
-            self._state.device, onnx_providers=registry.providers or ("CPUExecutionProvider",)
-        )
-
-    def _engines(self, registry: Registry) -> list[Engine]:
-        name = self._settings.lipsync_model
-        return [LipSyncEngine(name, registry.get(name), self._settings.batch_size_per_gpu)]
+            lineup = line_up(settings, self._parts.entries)
+        except SettingsError as error:
+            raise BootError(str(error), final=True) from error
+        stock = Stock(settings, self._state, registry, lineup)
+        stock.load()
+        return registry, stock
 
     def _load_texts(self, lane: Lane) -> None:
         """The configured text models; one that fails is said in /health and stops nothing."""
@@ -217,35 +185,18 @@ class Boot:
     def _works(self) -> bool:
         return self._runner is not None and self._runner.running > 0
 
-    def _start_runner(self, registry: Registry, lane: Lane) -> Runner:
+    def _start_runner(self, stock: Stock, lane: Lane) -> Runner:
         self._step("starting the job runner")
         runner = self._parts.runner(
             settings=self._settings,
             state=self._state,
             store=self._store,
             files=self._files,
-            tools=lambda model: self._tools(registry, lane, model),
+            tools=lambda model: stock.tools(lane, self._files.cache, model),
         )
         runner.start()
         self._runner = runner
         return runner
-
-    def _tools(self, registry: Registry, lane: Lane, model: str) -> DubTools:
-        """What one job works with; each call is one caller of the lane."""
-        settings = self._settings
-        backend: LipSync = registry.get(model)
-        caller = object()
-        return DubTools(
-            detector=registry.get(settings.face_detector).clone(),
-            speech=registry.get(backend.speech),
-            lipsync=backend,
-            submit=lambda item: lane.submit(model, item, caller),
-            cache_dir=self._files.cache,
-            limits=MediaLimits(
-                settings.max_video_s, settings.max_audio_s, settings.max_pixels, settings.max_fps
-            ),
-            encoding=Encoding(settings.x264_preset, settings.x264_crf, settings.encoder_threads),
-        )
 
 
 def _say_device(report: DeviceReport) -> None:

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from models.catalog import ENTRIES
-from models.registry import damage
+from models.catalog import ENTRIES, ModelEntry
+from models.files import difference, lacking
 from server.device import BootError, open_device
 from server.lease import Lease, LeaseError
+from server.lineup import Lineup, line_up
 from server.settings import (
     Settings,
     SettingsError,
@@ -36,6 +37,7 @@ def main() -> int:
     try:
         settings = load_settings()
         slots = find_slots(settings, visible_devices())
+        line_up(settings)
     except SettingsError as error:
         sys.stdout.write(f"{error}\n")
         return 1
@@ -70,7 +72,10 @@ def report(settings: Settings, slots: tuple[Slot, ...]) -> Iterator[tuple[str, l
             ("WEIGHTS_DIR", _weights(settings.weights_dir)),
         ],
     )
-    yield "Models", [_model(name, settings) for name in sorted(entry.name for entry in ENTRIES)]
+    lineup = line_up(settings)
+    models = sorted(ENTRIES, key=lambda entry: entry.name)
+    yield "Models", [_model(entry, settings, lineup) for entry in models]
+    yield "Loaded at the start", list(_loaded(lineup))
     yield "Settings that differ from their defaults", list(_changed(settings)) or [("none", "")]
 
 
@@ -122,13 +127,21 @@ def _weights(path: Path) -> str:
     return f"{path}{'' if path.is_dir() else ': not there (only the embedded models work)'}"
 
 
-def _model(name: str, settings: Settings) -> Line:
-    entry = next(entry for entry in ENTRIES if entry.name == name)
-    wrong = [text for file in entry.files if (text := damage(file, settings.weights_dir))]
-    wanted = name in (settings.face_detector, settings.lipsync_model)
-    if not wrong:
-        return name, f"{entry.kind.value}: files whole"
-    return name, ("BAD: " if wanted else "") + wrong[0]
+def _model(entry: ModelEntry, settings: Settings, lineup: Lineup) -> Line:
+    """BAD where the server cannot start without the model's files."""
+    wrong = lacking(entry, settings.weights_dir)
+    if wrong:
+        needed = (lineup.lipsync[0], lineup.detectors[-1])
+        return entry.name, ("BAD: " if entry.name in needed else "missing: ") + wrong
+    other = next(
+        (text for file in entry.files if (text := difference(file, settings.weights_dir))), ""
+    )
+    return entry.name, f"{entry.kind.value}: {other or 'files whole'}"
+
+
+def _loaded(lineup: Lineup) -> Iterator[Line]:
+    yield "face detector", " else ".join(lineup.detectors)
+    yield "lip-sync", ", ".join(lineup.lipsync)
 
 
 def _changed(settings: Settings) -> Iterator[Line]:

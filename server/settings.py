@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     # Where things lie
     data_dir: Path = Field(Path("data"), description="Folder of uploads, jobs, results, cache.")
     weights_dir: Path = Field(Path("weights"), description="Folder of the user's model files.")
+    model_mirrors: str | None = Field(
+        None,
+        description="Where scripts/download_models.py looks for files, in order: base addresses,"
+        " comma-separated; `source` stands for the models' own addresses, by default the last.",
+    )
     database_url: str | None = Field(
         None, description="SQLAlchemy URL; default SQLite in DATA_DIR/mouthpiece.db."
     )
@@ -147,8 +152,19 @@ class Settings(BaseSettings):
     )
 
     # The pipeline
-    lipsync_model: str = Field("viseme", description="Lip-sync backend for new jobs.")
-    face_detector: str = Field("haar", description="Face detector.")
+    lipsync_model: str = Field(
+        "viseme", description="Lip-sync model of jobs that name none; GET /v1/models lists all."
+    )
+    lipsync_models: str | None = Field(
+        None,
+        description="More lip-sync models that jobs may name, comma-separated, loaded at the start;"
+        " auto: all whose files are there. viseme is always among them.",
+    )
+    face_detector: str = Field(
+        "auto",
+        pattern="^(auto|haar|yunet|scrfd)$",
+        description="Face detector; auto: YuNet or SCRFD where its file is there, else Haar.",
+    )
     batch_size_per_gpu: Positive = Field(16, description="Frames per lip-sync batch.")
     detect_every: Positive = Field(5, description="Face detection runs on every k-th frame.")
     segment_s: Seconds = Field(2.0, description="Length of a result segment.")
@@ -239,6 +255,14 @@ class Settings(BaseSettings):
             raise ValueError(f"two models of one name: {', '.join(sorted(double))}")
         return value
 
+    @field_validator("model_mirrors")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        for part in split_names(value):
+            if part != "source" and not part.startswith(("http://", "https://")):
+                raise ValueError(f"{part!r} must begin with http:// or https://, or be `source`")
+        return value
+
     @field_validator("chat_template")
     @classmethod
     def _known_template(cls, value: str | None) -> str | None:
@@ -258,6 +282,11 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.data_dir / 'mouthpiece.db'}"
 
 
+def split_names(value: str | None) -> list[str]:
+    """The parts of a comma-separated setting."""
+    return [part for text in (value or "").split(",") if (part := text.strip())]
+
+
 def split_checkpoints(value: str | None) -> list[tuple[str, Path]]:
     """The names and paths of MODEL_CHECKPOINTS, in order.
 
@@ -265,7 +294,7 @@ def split_checkpoints(value: str | None) -> list[tuple[str, Path]]:
         ValueError: a part is not NAME=PATH.
     """
     found = []
-    for part in filter(None, (text.strip() for text in (value or "").split(","))):
+    for part in split_names(value):
         name, _, path = part.partition("=")
         if not path or not _MODEL_NAME.fullmatch(name):
             raise ValueError(

@@ -42,13 +42,16 @@ class DeviceReport:
 @dataclass
 class WorkerState:
     """Shared between the lifecycle, HTTP and metrics. Single fields are replaced whole, so reads
-    need no lock.
+    need no lock. `detector`: the face detector in use; `lipsync`: the lip-sync models that this
+    worker was told to load, the default first, () before it has loaded them.
     """
 
     phase: Phase = Phase.LOADING
     reason: str = ""
     device: DeviceReport = field(default_factory=DeviceReport)
     models: dict[str, str] = field(default_factory=dict)
+    detector: str = ""
+    lipsync: tuple[str, ...] = ()
     started_at: float = field(default_factory=time.time)
     pid: int = field(default_factory=os.getpid)
     draining: threading.Event = field(default_factory=threading.Event)

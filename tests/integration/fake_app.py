@@ -35,7 +35,9 @@ def load(device: str, weights_dir: Path) -> object:
         os._exit(7)
     with Path(os.environ["DATA_DIR"], "loads.txt").open("a", encoding="utf-8") as log:
         log.write(f"{os.getpid()}\n")
-    return SimpleNamespace(speech="viseme-audio", max_batch=4, render=list)
+    return SimpleNamespace(
+        speech="viseme-audio", max_batch=4, render=list, infers=False, wants_landmarks=False
+    )
 
 
 def _entry(name: str, kind: ModelKind) -> ModelEntry:

@@ -105,7 +105,7 @@ def test_a_model_that_is_unknown_ends_the_server_at_once() -> None:
     with refused({"LIPSYNC_MODEL": "wav2lop"}) as server:
         assert server.process.returncode == 3
         assert server.log.count("Booting worker") == 1
-        assert "no model is called 'wav2lop'; there are: haar, viseme, viseme-audio" in server.log
+        assert "no lip-sync model is called 'wav2lop'; there are: viseme" in server.log
 
 
 def stub(folder: Path, code: int) -> dict[str, str]:

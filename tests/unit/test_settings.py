@@ -81,3 +81,10 @@ def test_a_bad_old_bind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUNICORN_BIND", "unix:/tmp/socket")
     with pytest.raises(SettingsError, match="GUNICORN_BIND='unix:/tmp/socket': must be HOST:PORT"):
         load_settings()
+
+
+def test_mirrors_must_be_addresses() -> None:
+    kept = "https://a.example/x, source,http://b.example"
+    assert load_settings(MODEL_MIRRORS=kept).model_mirrors == kept
+    with pytest.raises(SettingsError, match="MODEL_MIRRORS=.*'ftp://a' must begin with http"):
+        load_settings(MODEL_MIRRORS="https://a,ftp://a")

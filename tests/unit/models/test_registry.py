@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.catalog import ModelEntry, ModelFile, ModelKind
-from models.registry import ModelError, Registry, damage, locate
+from models.registry import ModelError, Registry
 from runtime.sessions import ProviderError
 
 HERE = __name__
@@ -82,8 +81,8 @@ def test_a_failed_load_says_model_device_and_cause_and_may_be_tried_again(tmp_pa
     with pytest.raises(ModelError, match="'m' cannot be loaded on cpu: OSError: truncated") as info:
         registry.load_all("cpu", tmp_path, ["m"])
     assert not info.value.final
-    assert registry.status() == {"m": "failed: truncated"}
-    with pytest.raises(ModelError, match="failed: truncated"):
+    assert registry.status() == {"m": "failed: OSError: truncated"}
+    with pytest.raises(ModelError, match="failed: OSError: truncated"):
         registry.get("m")
     with pytest.raises(ModelError, match="truncated"):
         registry.load_all("cpu", tmp_path, ["m"])
@@ -104,34 +103,34 @@ def test_a_loader_that_does_not_exist_is_final(tmp_path: Path) -> None:
     assert info.value.final
 
 
-def model_file(data: bytes, path: str = "w/model.bin") -> ModelFile:
-    return ModelFile(path, len(data), hashlib.sha256(data).hexdigest())
-
-
 def test_a_missing_file_names_file_folder_and_remedy(tmp_path: Path) -> None:
-    registry = Registry([entry("m", "load", model_file(b"abc"))])
+    fetched = ModelFile("w/model.bin", 3, "ab", "https://host.example/model.bin")
+    registry = Registry([entry("m", "load", fetched)])
     with pytest.raises(ModelError) as info:
         registry.load_all("cpu", tmp_path, ["m"])
-    for part in ("model.bin", str(tmp_path / "w"), "scripts/download_models.py", "WEIGHTS_DIR"):
+    for part in ("model.bin", str(tmp_path / "w"), "download_models --only m", "WEIGHTS_DIR"):
         assert part in str(info.value)
     assert registry.status()["m"].startswith("missing: ")
     assert registry.loads["m"] == 0
 
 
-@pytest.mark.parametrize(("data", "words"), [(b"ab", "2 bytes, should be 3"), (b"abd", "sha256")])
-def test_a_damaged_file_is_not_loaded(tmp_path: Path, data: bytes, words: str) -> None:
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "model.bin").write_bytes(data)
-    assert words in damage(model_file(b"abc"), tmp_path)
+def test_a_user_s_own_file_under_a_published_name_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"trained further")
+    registry = Registry([entry("m", "load", ModelFile("model.bin", 3, "ab"))])
+    registry.load_all("cpu", tmp_path, ["m"])
+    assert registry.status() == {"m": "ready"}
 
 
-def test_a_whole_file_is_accepted(tmp_path: Path) -> None:
-    (tmp_path / "w").mkdir()
-    (tmp_path / "w" / "model.bin").write_bytes(b"abc")
-    Registry([entry("m", "load", model_file(b"abc"))]).load_all("cpu", tmp_path, ["m"])
+def test_a_load_that_fails_says_where_a_file_is_not_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"cut")
+    published = ModelFile("model.bin", 5, "ab", "https://host.example/model.bin")
+    registry = Registry([entry("m", "load_broken", published)])
+    with pytest.raises(ModelError, match="has 3 bytes, should have 5: .*--only m") as info:
+        registry.load_all("cpu", tmp_path, ["m"])
+    assert "OSError: truncated" in str(info.value)
 
 
-def test_files_that_ship_with_the_code_are_looked_for_there(tmp_path: Path) -> None:
-    shipped = model_file(b"abc", "models/assets/none.onnx")
-    assert locate(shipped, tmp_path).parent.parts[-2:] == ("models", "assets")
-    assert "restore it from the repository" in damage(shipped, tmp_path)
+def test_a_file_that_ships_with_the_code_and_was_changed_is_not_loaded(tmp_path: Path) -> None:
+    shipped = ModelFile("models/assets/viseme_audio.onnx", 3, "ab")
+    with pytest.raises(ModelError, match="should have 3: it ships with the code"):
+        Registry([entry("m", "load", shipped)]).load_all("cpu", tmp_path, ["m"])

@@ -14,17 +14,15 @@ from prometheus_client import generate_latest
 from models.catalog import ModelEntry, ModelKind
 from models.lane import BatchReport, Lane
 from models.text.base import TextError
-from runtime.sessions import ProviderError
-from server import boot as boot_module
 from server import metrics
 from server.board import Board, Outcome
-from server.boot import Boot, LipSyncEngine, Parts, StoppedBootError, Workbench, record_batch
+from server.boot import Boot, Parts, StoppedBootError, Workbench, record_batch
 from server.device import BootError
 from server.lease import Lease
 from server.master import Place
 from server.settings import load_settings
 from server.slots import Slot
-from server.state import DeviceReport, WorkerState
+from server.state import WorkerState
 from server.textload import TextBench
 from server.texts import Served, Source, Texts
 from tests.unit.server.http.writers import ScriptedEngine, served
@@ -37,6 +35,8 @@ class FakeBackend:
 
     speech = "voice"
     max_batch = 8
+    infers = False
+    wants_landmarks = False
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -49,12 +49,6 @@ class FakeBackend:
 
 
 def load(device: str, weights_dir: Path) -> object:
-    return FakeBackend(device)
-
-
-def load_without_cuda(device: str, weights_dir: Path) -> object:
-    if device == "cuda":
-        raise ProviderError("ONNX Runtime runs it on the CPU")
     return FakeBackend(device)
 
 
@@ -139,6 +133,9 @@ def test_a_boot_gives_lease_models_lane_and_a_started_runner(case: Cases) -> Non
     assert isinstance(bench.runner, FakeRunner)
     assert bench.runner.started
     assert bench.runner.arguments["store"] == "the store"
+    tools = bench.runner.arguments["tools"]("viseme")
+    assert tools.submit(21).result(10) == 42
+    assert tools.cache_dir.name == "cache"
 
 
 def test_the_speech_model_that_the_backend_names_is_loaded(
@@ -150,34 +147,16 @@ def test_the_speech_model_that_the_backend_names_is_loaded(
     assert info.value.final
 
 
-def test_a_job_s_tools_lead_into_the_lane_and_count_as_one_caller_each(case: Cases) -> None:
-    one = case(MAX_FPS=50, X264_CRF=30)
-    bench = one.run()
-    assert isinstance(bench.runner, FakeRunner)
-    tools = bench.runner.arguments["tools"]
-    mine, theirs = tools("viseme"), tools("viseme")
-    assert mine.submit(21).result(10) == 42
-    assert mine.detector is not theirs.detector
-    assert mine.speech is theirs.speech is bench.registry.get("voice")
-    assert (mine.limits.max_fps, mine.encoding.crf) == (50, 30)
-    assert mine.cache_dir.name == "cache"
-
-
-def test_the_engine_s_batch_is_the_smaller_of_backend_and_setting() -> None:
-    backend: Any = FakeBackend("cpu")
-    assert LipSyncEngine("viseme", backend, 4).max_batch == 4
-    assert LipSyncEngine("viseme", backend, 99).max_batch == 8
-
-
 def test_a_model_that_cannot_be_loaded_ends_the_boot_with_its_cause(case: Cases) -> None:
     with pytest.raises(BootError, match="'voice' cannot be loaded on cpu: ValueError: bad") as info:
         case(Parts(entries("load_broken"), FakeRunner)).run()
     assert not info.value.final
 
 
-def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = DeviceReport(kind="cuda", name="H200")
-    monkeypatch.setattr(boot_module, "open_device", lambda settings, slot: report)
+def test_a_lip_sync_model_that_does_not_exist_is_final(case: Cases) -> None:
+    with pytest.raises(BootError, match="LIPSYNC_MODEL: .*called 'sora'") as info:
+        case(LIPSYNC_MODEL="sora").run()
+    assert info.value.final
 
 
 def test_text_models_are_loaded_in_the_boot_and_a_broken_one_does_not_end_it(
@@ -215,24 +194,6 @@ def test_a_boot_that_fails_stops_the_text_engines(case: Cases, tmp_path: Path) -
     with pytest.raises(OSError, match="the store"):
         case(Parts(entries(), BrokenRunner, texts, lambda *_: served("tale", engine))).run()
     assert engine.stopped
-
-
-def test_a_silent_fall_back_is_refused_where_a_gpu_is_asked_for(
-    case: Cases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_a_gpu(monkeypatch)
-    with pytest.raises(BootError, match="REQUIRE_GPU=1: .*ONNX Runtime runs it on the CPU") as info:
-        case(Parts(entries("load_without_cuda"), FakeRunner), REQUIRE_GPU=True).run()
-    assert info.value.final
-
-
-def test_a_silent_fall_back_is_said_and_taken_where_none_is_asked_for(
-    case: Cases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    on_a_gpu(monkeypatch)
-    bench = case(Parts(entries("load_without_cuda"), FakeRunner)).run()
-    assert bench.registry.get("voice").device == "cpu"
-    assert bench.registry.get("viseme").device == "cuda"
 
 
 def test_a_device_that_another_holds_ends_the_boot_after_the_wait(

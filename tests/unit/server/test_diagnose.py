@@ -75,12 +75,30 @@ def test_settings_that_differ_are_shown_and_secrets_are_not(tmp_path: Path) -> N
     assert found["SEGMENT_S"] == "1.0"
 
 
-def test_a_model_in_use_with_a_missing_file_is_bad(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_must_load_and_lacks_a_file_is_bad_and_another_is_missing(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(diagnose, "damage", lambda file, weights: "net.onnx is missing")
-    found = lines(CPU, DATA_DIR=str(tmp_path), LIPSYNC_MODEL="viseme-audio")
-    assert found["viseme-audio"] == "BAD: net.onnx is missing"
+    where = {"DATA_DIR": str(tmp_path), "WEIGHTS_DIR": str(tmp_path)}
+    found = lines(CPU, **where, LIPSYNC_MODEL="wav2lip")
+    assert found["wav2lip"].startswith(f"BAD: wav2lip.pth is missing in {tmp_path}")
+    assert found["musetalk"].startswith("missing: pytorch_model.bin")
+    found = lines(CPU, **where, FACE_DETECTOR="yunet")
+    assert found["yunet"].startswith("BAD: face_detection_yunet")
+
+
+def test_the_models_of_the_next_start_are_named(tmp_path: Path) -> None:
+    (tmp_path / "yunet_own.onnx").write_bytes(b"x")
+    (tmp_path / "wav2lip.pth").write_bytes(b"x")
+    found = lines(CPU, DATA_DIR=str(tmp_path), WEIGHTS_DIR=str(tmp_path), LIPSYNC_MODELS="auto")
+    assert found["face detector"] == "yunet else haar"
+    assert found["lip-sync"] == "viseme, wav2lip"
+    assert found["wav2lip"] == "lipsync: files whole"
+
+
+def test_a_file_other_than_the_published_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "face_detection_yunet_2023mar.onnx").write_bytes(b"x")
+    found = lines(CPU, DATA_DIR=str(tmp_path), WEIGHTS_DIR=str(tmp_path))
+    assert "has 1 bytes, should have 232589" in found["yunet"]
 
 
 @pytest.mark.parametrize(("value", "code"), [("cpu", 0), ("gpu", 1)])

@@ -175,7 +175,7 @@ def test_a_boot_that_can_never_work_is_final_on_the_board(
     one.wait(lambda: signals)
     outcome, text = one.place.note.read()
     assert outcome is Outcome.REFUSED
-    assert "no model is called 'none'" in text
+    assert "no lip-sync model is called 'none'" in text
     assert one.state.reason == text
 
 
