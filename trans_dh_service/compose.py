@@ -6,7 +6,7 @@ whose weight is 0 keeps its bits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import cv2
@@ -87,13 +87,39 @@ def cut(frame: av.VideoFrame, box: Box, colours: Colours) -> Crop | None:
     return Crop(image, left, top)
 
 
-def paste(frame: av.VideoFrame, crop: Crop, patch: LipPatch, gain: float, colours: Colours) -> None:
-    """Blend the patch into the frame: new = old + weight * gain * (patch - old), in each plane.
+def placed(crop: Crop, patch: LipPatch) -> LipPatch:
+    """The patch with its place in the frame in place of that in the crop."""
+    return replace(patch, x=patch.x + crop.x, y=patch.y + crop.y)
+
+
+def mixed(one: LipPatch, other: LipPatch, share: float) -> LipPatch:
+    """One patch that paints `share` (0..1) of the other and the rest of the one; both in the frame.
+
+    Painted one after the other, they would let the frame's own mouth shine through.
+    """
+    left, top = min(one.x, other.x), min(one.y, other.y)
+    right = max(patch.x + patch.weight.shape[1] for patch in (one, other))
+    bottom = max(patch.y + patch.weight.shape[0] for patch in (one, other))
+    weight = np.zeros((bottom - top, right - left), np.float32)
+    colour = np.zeros((*weight.shape, 3), np.float32)
+    for patch, part in ((one, 1 - share), (other, share)):
+        rows, columns = patch.weight.shape
+        at = np.s_[patch.y - top : patch.y - top + rows, patch.x - left : patch.x - left + columns]
+        mine = patch.weight * np.float32(part)
+        weight[at] += mine
+        colour[at] += patch.image * mine[..., None]
+    colour /= np.maximum(weight, np.float32(1e-6))[..., None]
+    return LipPatch(np.rint(colour).astype(np.uint8), weight, left, top)
+
+
+def paste(frame: av.VideoFrame, patch: LipPatch, gain: float, colours: Colours) -> None:
+    """Blend a patch, placed in the frame, into it: new = old + weight * gain * (patch - old), in
+    each plane.
 
     A chroma sample takes the least weight of its four pixels, so that no pixel of weight 0 is
     touched through it.
     """
-    left, top = crop.x + patch.x, crop.y + patch.y
+    left, top = patch.x, patch.y
     height, width = patch.weight.shape
     right, bottom = min(left + width, frame.width), min(top + height, frame.height)
     skip_x, skip_y = max(0, -left), max(0, -top)

@@ -17,11 +17,9 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 
 from trans_dh_service.plan import Plan, segment_path
-from trans_dh_service.sink import frame_number
+from trans_dh_service.sink import PROVENANCE, frame_number
 from trans_dh_service.speech import Sound, aac_frames
 from trans_dh_service.task import StoppedError
-
-PROVENANCE = "made with Mouthpiece, lips synthesised"
 
 
 class SegmentError(RuntimeError):

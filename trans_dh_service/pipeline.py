@@ -10,14 +10,16 @@ import hashlib
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import cv2
+import numpy as np
 import structlog
 
+from models.lipsync.base import LipSync
 from trans_dh_service.cache import content_hash, open_folder
-from trans_dh_service.compose import Colours, colours_for
+from trans_dh_service.compose import colours_for
 from trans_dh_service.faces import FaceBook
 from trans_dh_service.flow import Clock
 from trans_dh_service.join import Joiner, SegmentError
@@ -31,16 +33,27 @@ from trans_dh_service.plan import (
     segment_frames_for,
     source_frame,
 )
-from trans_dh_service.probe import AudioInfo, probe_audio, probe_video
-from trans_dh_service.render import Render, Scene
+from trans_dh_service.probe import probe_audio, probe_video
+from trans_dh_service.quiet import Quiet
+from trans_dh_service.render import Render
+from trans_dh_service.scene import Resting, Scene
 from trans_dh_service.source import Source
 from trans_dh_service.speech import Sound, prepare_sound
-from trans_dh_service.task import DubResult, DubTask, DubTools, DubWatch, Stage, StoppedError
+from trans_dh_service.task import (
+    DubResult,
+    DubTask,
+    DubTools,
+    DubWatch,
+    RestoreTools,
+    RestTools,
+    Stage,
+    StoppedError,
+)
 
 _log = structlog.get_logger(__name__)
 SWITCH_S = 0.0005
 """How long a thread may keep the interpreter while another wants it."""
-_PIPELINE_VERSION = 1
+_PIPELINE_VERSION = 2
 
 
 def dub(task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
@@ -108,13 +121,38 @@ class _Dub:
         with ThreadPoolExecutor(1, thread_name_prefix="dub-sound") as side:
             sounding = side.submit(self._sound, hashes[1])
             with clock.busy("learn"):
-                known = self._learned(source, book, colours, audio)
+                limit = frames_for(audio.duration_s + 1, source.fps)
+                known = self._learned(tools.lipsync, source, book, limit)
             self._watch.stage(Stage.SPEECH)
             sound = sounding.result()
         plan = self._plan(source, sound, hashes)
-        return Scene(
+        scene = Scene(
             task.work_dir, plan, source, book, sound, colours, known, tools, self._watch, clock
         )
+        rest = None if known is None else self._resting(scene)
+        return replace(scene, rest=rest, restore=self._restore, watermark=task.watermark)
+
+    @property
+    def _rest(self) -> RestTools | None:
+        """What paints resting mouths; None where the backend itself is as cheap."""
+        return self._tools.rest if self._tools.lipsync.infers else None
+
+    @property
+    def _restore(self) -> RestoreTools | None:
+        return self._tools.restore if self._task.restore else None
+
+    def _resting(self, scene: Scene) -> Resting | None:
+        """Where the mouth rests, and what the cheap backend must know for it."""
+        tools, plan = self._rest, scene.plan
+        if tools is None:
+            return None
+        with self._clock.busy("quiet"):
+            quiet = Quiet(scene.sound, plan.fps, plan.frames)
+        if not quiet.any:
+            return None
+        with self._clock.busy("learn"):
+            known = self._learned(tools.lipsync, scene.source, scene.book, plan.frames)
+        return None if known is None else Resting(tools, known, quiet)
 
     def _sound(self, source_hash: str) -> Sound:
         task = self._task
@@ -123,14 +161,18 @@ class _Dub:
                 task.audio, task.work_dir, self._tools.limits, source_hash, self._watch.stopped
             )
 
-    def _learned(
-        self, source: Source, book: FaceBook, colours: Colours, audio: AudioInfo
-    ) -> Any | None:
-        lipsync = self._tools.lipsync
-        limit = frames_for(audio.duration_s + 1, source.fps)
+    def _learned(self, lipsync: LipSync, source: Source, book: FaceBook, limit: int) -> Any | None:
+        """What a backend knows of the source, shown at most its first `limit` frames, with a place
+        for more; None where no face is seen.
+        """
+        look = source.look
+        colours = colours_for(look.colorspace, look.color_range, look.height_px)
         sampler = Sampler(source, book, lipsync, colours)
         cached = book.folder / f"learned-{lipsync.name}.npz"
-        return learned(lipsync, cached, lambda: sampler.samples(limit, self._watch.stopped))
+        known = learned(lipsync, cached, lambda: sampler.samples(limit, self._watch.stopped))
+        if known is None:
+            return None
+        return lipsync.attach(known, book.folder.parent / f"frames-{lipsync.name}")
 
     def _plan(self, source: Source, sound: Sound, hashes: tuple[str, str]) -> Plan:
         """The plan in the work folder, or a new one; a plan of other inputs is thrown away with
@@ -157,7 +199,12 @@ class _Dub:
         tools = self._tools
         encoding = {**asdict(tools.encoding), "threads": 0}
         models = (tools.detector.name, tools.speech.name, tools.lipsync.name)
-        parts = (*hashes, *models, self._task.detect_every, encoding, _PIPELINE_VERSION)
+        more = (
+            self._rest.lipsync.name if self._rest else "",
+            self._restore.name if self._restore else "",
+            self._task.watermark,
+        )
+        parts = (*hashes, *models, *more, self._task.detect_every, encoding, _PIPELINE_VERSION)
         text = json.dumps(parts, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -181,14 +228,22 @@ class _Dub:
                 scene.plan,
                 scene.sound,
                 self._task.output,
-                self._tools.lipsync.name,
+                self._makers(),
                 self._watch.stopped,
             ).join()
+
+    def _makers(self) -> str:
+        """The models that made the picture, for the file's description."""
+        name = self._tools.lipsync.name
+        return f"{name}, face restored by {self._restore.name}" if self._restore else name
 
     def _result(self, scene: Scene, made: int) -> DubResult:
         plan = scene.plan
         shown = [source_frame(i, plan.source_frames, plan.loop) for i in range(plan.frames)]
         faces = 0 if scene.learned is None else scene.book.with_face(shown)
+        rested: list[int] = []
+        if scene.rest is not None:
+            rested = [shown[i] for i in np.flatnonzero(scene.rest.quiet.resting)]
         return DubResult(
             path=self._task.output,
             seconds=float(plan.frames / plan.fps),
@@ -200,4 +255,6 @@ class _Dub:
             segments_made=made,
             wall_s=self._clock.wall_s,
             stage_s={part: round(spent, 3) for part, spent in self._clock.busy_s().items()},
+            frames_rested=scene.book.with_face(rested) if rested else 0,
+            restored=self._restore is not None and faces > 0,
         )

@@ -1,75 +1,49 @@
 """The frames of some segments: decode and follow, cut and ask for lips, blend and encode, at once.
 
 What it is not: the whole dub (pipeline.py). Three threads and bounded queues between them; the
-caller's thread is the last stage.
+caller's thread is the last stage. Where faces are sharpened, a fourth blends the lips and asks the
+restorer.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av
 
-from models.lipsync.base import LipItem, LipPatch
-from trans_dh_service.compose import Colours, Crop, cut, paste
-from trans_dh_service.faces import FaceBook
-from trans_dh_service.flow import Channel, Clock, Flow, HaltedError
-from trans_dh_service.plan import Plan, source_frame
+from trans_dh_service.compose import paste
+from trans_dh_service.flow import Channel, Flow, HaltedError
+from trans_dh_service.mark import Mark
+from trans_dh_service.paint import Painter, Work
+from trans_dh_service.plan import source_frame
+from trans_dh_service.retouch import Retouch, Retouched
+from trans_dh_service.scene import Scene, Shot
 from trans_dh_service.sink import Sink
-from trans_dh_service.source import Source
-from trans_dh_service.speech import Sound, SpeechReader
-from trans_dh_service.task import DubTools, DubWatch, StoppedError
+from trans_dh_service.task import StoppedError
 
 FRAMES_BYTES = 96 * 1024**2
-"""Pictures that wait for their lips stay below this."""
+"""Pictures that wait for their lips stay below this; those that wait for the restorer too."""
 DECODED_AHEAD = 4
 _CHECK_EVERY = 8
 _WAIT_S = 0.25
 
 
-@dataclass(frozen=True)
-class Scene:
-    """All that the stages work with. `learned` is None where the video shows no face."""
-
-    work_dir: Path
-    plan: Plan
-    source: Source
-    book: FaceBook
-    sound: Sound
-    colours: Colours
-    learned: Any | None
-    tools: DubTools
-    watch: DubWatch
-    clock: Clock
-
-
 @dataclass(frozen=True, eq=False)
-class Shot:
-    """Output frame `index` before its lips are asked for; `source` is its number in the video."""
+class Painted:
+    """A shot with its lips; its face may be on its way through the restorer."""
 
-    index: int
-    source: int
-    picture: av.VideoFrame
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """A frame whose lips are under way; `future` and `crop` are None where there is no face."""
-
-    shot: Shot
-    gain: float = 0.0
-    crop: Crop | None = None
-    future: Future[LipPatch] | None = None
+    work: Work
+    face: Retouched | None = None
 
     def drop(self) -> None:
-        """Nobody waits for the lips any more."""
-        if self.future is not None:
-            self.future.cancel()
+        """Nobody waits for the face any more."""
+        if self.face is not None:
+            self.face.future.cancel()
 
 
 class Render:
@@ -82,7 +56,12 @@ class Render:
         self._frames = (self._plan.start(first), self._plan.start(end))
         self._flow = Flow()
         self._shots: Channel[Shot] = self._flow.channel(DECODED_AHEAD)
-        self._works: Channel[Work] = self._flow.channel(self._ahead())
+        self._works: Channel[Work] = self._flow.channel(self._ahead(scene.tools.lipsync.max_batch))
+        self._painter = Painter(scene)
+        self._retouch = Retouch(scene.restore, scene.colours) if scene.restore else None
+        self._painted: Channel[Painted] = self._flow.channel(
+            self._ahead(scene.restore.max_batch if scene.restore else 1)
+        )
 
     def run(self, frames_before: int) -> int:
         """Make the segments; `frames_before` were finished earlier (for the progress). Returns how
@@ -94,6 +73,8 @@ class Render:
         """
         self._flow.spawn("dub-decode", self._decode)
         self._flow.spawn("dub-lips", self._lips)
+        if self._retouch is not None:
+            self._flow.spawn("dub-faces", self._faces)
         made = 0
         try:
             made = self._encode(frames_before)
@@ -109,11 +90,13 @@ class Render:
         finally:
             for work in self._works.left():
                 work.drop()
+            for painted in self._painted.left():
+                painted.drop()
 
-    def _ahead(self) -> int:
+    def _ahead(self, batch: int) -> int:
         """About two batches of frames in work, fewer of very large ones."""
         frame_bytes = self._plan.width_px * self._plan.height_px * 3 // 2
-        return max(2, min(2 * self._scene.tools.lipsync.max_batch, FRAMES_BYTES // frame_bytes))
+        return max(2, min(2 * batch, FRAMES_BYTES // frame_bytes))
 
     # Stage 1: decode and follow
 
@@ -161,33 +144,36 @@ class Render:
     # Stage 2: cut and ask for lips
 
     def _lips(self) -> None:
-        scene = self._scene
-        reader = SpeechReader(scene.sound, scene.tools.speech, self._plan.fps, self._plan.frames)
         for shot in self._shots:
-            work = self._asked(shot, reader)
-            try:
-                self._works.put(work)
-            except HaltedError:
-                work.drop()
-                raise
+            self._pass_on(self._works, self._painter.ask(shot))
         self._works.close()
 
-    def _asked(self, shot: Shot, reader: SpeechReader) -> Work:
-        scene = self._scene
-        pose = None if scene.learned is None else scene.book.pose(shot.source)
-        if pose is None:
-            return Work(shot)
-        with scene.clock.busy("cut"):
-            crop = cut(shot.picture, scene.tools.lipsync.crop_box(pose), scene.colours)
-        if crop is None:
-            return Work(shot)
-        with scene.clock.busy("speech"):
-            feature = reader.feature(shot.index)
-        item = LipItem(crop.image, pose.moved(-crop.x, -crop.y), feature, scene.learned)
-        gain = scene.book.gain(shot.source)
-        return Work(shot, gain, crop, scene.tools.submit(item))
+    def _pass_on(self, channel: Channel[Any], work: Work | Painted) -> None:
+        try:
+            channel.put(work)
+        except HaltedError:
+            work.drop()
+            raise
 
-    # Stage 3: blend and encode
+    # Stage 3, only where faces are sharpened: blend and ask the restorer
+
+    def _faces(self) -> None:
+        for work in self._works:
+            self._blended(work)
+            self._pass_on(self._painted, Painted(work, self._asked(work)))
+        self._painted.close()
+
+    def _blended(self, work: Work) -> Work:
+        self._painter.blend(work, self._result)
+        return work
+
+    def _asked(self, work: Work) -> Retouched | None:
+        if self._retouch is None or work.pose is None:
+            return None
+        with self._scene.clock.busy("restore"):
+            return self._retouch.ask(work.shot.picture, work.pose)
+
+    # The last stage: finish and encode
 
     def _encode(self, frames_before: int) -> int:
         scene = self._scene
@@ -196,10 +182,9 @@ class Render:
         )
         sink.begin(self._segments[0])
         made = 0
-        for count, work in enumerate(self._works, 1):
-            self._blend(work)
+        for count, shot in enumerate(self._finished(), 1):
             with scene.clock.busy("encode"):
-                done = sink.write(work.shot.index, work.shot.picture)
+                done = sink.write(shot.index, shot.picture)
             made += self._tell(done)
             if count % _CHECK_EVERY == 0:
                 self._check()
@@ -208,15 +193,28 @@ class Render:
             done = sink.finish()
         return made + self._tell(done)
 
-    def _blend(self, work: Work) -> None:
-        if work.future is None or work.crop is None:
-            return
-        with self._scene.clock.busy("wait for lips"):
-            patch = self._patch(work.future)
-        with self._scene.clock.busy("blend"):
-            paste(work.shot.picture, work.crop, patch, work.gain, self._scene.colours)
+    def _finished(self) -> Iterable[Shot]:
+        """The shots with all that is painted on them, in order."""
+        plan, text = self._plan, self._scene.watermark
+        mark = Mark(text, plan.width_px, plan.height_px, self._scene.colours) if text else None
+        for work in self._sharpened() if self._retouch else map(self._blended, self._works):
+            if mark is not None:
+                with self._scene.clock.busy("mark"):
+                    mark.paint(work.shot.picture)
+            yield work.shot
 
-    def _patch(self, future: Future[LipPatch]) -> LipPatch:
+    def _sharpened(self) -> Iterable[Work]:
+        for painted in self._painted:
+            if painted.face is not None and self._retouch is not None:
+                with self._scene.clock.busy("wait for restorer"):
+                    face = self._result(painted.face.future)
+                with self._scene.clock.busy("blend"):
+                    patch = self._retouch.patch(painted.face, face)
+                    work = painted.work
+                    paste(work.shot.picture, patch, work.gain, self._scene.colours)
+            yield painted.work
+
+    def _result(self, future: Future[Any]) -> Any:
         """The lane's answer; a stop or another stage's failure is not waited out."""
         while not wait((future,), _WAIT_S).done:
             self._check()

@@ -25,6 +25,8 @@ from trans_dh_service.source import Look
 from trans_dh_service.speech import AacFrame, Sound, aac_frames
 from trans_dh_service.task import Encoding
 
+PROVENANCE = "made with Mouthpiece, lips synthesised"
+"""What every segment and the joined file say of themselves."""
 TS_OFFSET_S = 10
 """Where the result's time 0 lies in the segments: decoding times before 0 must not be negative."""
 _TS_PACKET = 188
@@ -137,6 +139,7 @@ def _encoder(plan: Plan, look: Look, encoding: Encoding) -> VideoCodecContext:
 def _muxed(plan: Plan, sound: Sound, coded: list[CodedFrame], heard: list[AacFrame]) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mpegts", options={"mpegts_copyts": "1"}) as container:
+        container.metadata.update(service_provider="Mouthpiece", service_name=PROVENANCE)
         video = container.add_mux_stream(
             "h264", rate=plan.fps, width=plan.width_px, height=plan.height_px
         )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.lipsync.base import Box, LipPatch
 from tests.unit.trans_dh_service.media import frame_image
-from trans_dh_service.compose import Crop, colours_for, cut, paste
+from trans_dh_service.compose import Crop, colours_for, cut, mixed, paste, placed
 from trans_dh_service.picture import planes_of
 
 TV = colours_for(1, 1, 120)
@@ -85,7 +85,7 @@ def test_what_has_no_weight_keeps_its_bits(
     weight = dice.random(size, np.float32) * (dice.random(size) > 0.5)
     image = dice.integers(0, 256, (*size, 3), np.uint8)
     crop = Crop(np.zeros((1, 1, 3), np.uint8), at[0] - 3, at[1] + 2)
-    paste(frame, crop, LipPatch(image, weight.astype(np.float32), 3, -2), 1.0, TV)
+    paste(frame, placed(crop, LipPatch(image, weight.astype(np.float32), 3, -2)), 1.0, TV)
     painted = np.zeros((120 + 200, 160 + 200), bool)
     painted[at[1] + 100 : at[1] + 100 + size[0], at[0] + 100 : at[0] + 100 + size[1]] = weight > 0
     painted = painted[100:220, 100:260]
@@ -101,11 +101,11 @@ def test_full_weight_takes_the_patch_and_half_weight_the_middle() -> None:
     image = np.full((20, 30, 3), (200, 30, 90), np.uint8)
     patch = LipPatch(image, np.ones((20, 30), np.float32), 4, 6)
     before = bits(frame)
-    paste(frame, Crop(image, 50, 70), patch, 1.0, TV)
+    paste(frame, placed(Crop(image, 50, 70), patch), 1.0, TV)
     crop = cut(frame, Box(56, 78, 20, 10), TV)
     assert crop is not None
     assert np.abs(crop.image.astype(int) - (200, 30, 90)).max() <= 4
-    paste(half, Crop(image, 50, 70), patch, 0.5, TV)
+    paste(half, placed(Crop(image, 50, 70), patch), 0.5, TV)
     luma = planes_of(half)[0][80, 60]
     assert luma == pytest.approx((before[0][80, 60] / 2 + planes_of(frame)[0][80, 60] / 2), abs=1)
 
@@ -116,7 +116,7 @@ def test_an_unchanged_patch_leaves_the_picture_as_it_was() -> None:
     crop = cut(frame, Box(40, 64, 60, 40), TV)
     assert crop is not None
     patch = LipPatch(crop.image.copy(), np.ones(crop.image.shape[:2], np.float32), 0, 0)
-    paste(frame, crop, patch, 1.0, TV)
+    paste(frame, placed(crop, patch), 1.0, TV)
     for old, new in zip(before, planes_of(frame), strict=True):
         assert np.abs(old.astype(int) - new).max() <= 3
 
@@ -125,5 +125,32 @@ def test_a_patch_beyond_the_frame_changes_nothing() -> None:
     frame = a_frame()
     before = bits(frame)
     patch = LipPatch(np.zeros((10, 10, 3), np.uint8), np.ones((10, 10), np.float32), 0, 0)
-    paste(frame, Crop(patch.image, 200, 20), patch, 1.0, TV)
+    paste(frame, placed(Crop(patch.image, 200, 20), patch), 1.0, TV)
     assert all((old == new).all() for old, new in zip(before, planes_of(frame), strict=True))
+
+
+def a_patch(value: int, weight: float, x: int, y: int) -> LipPatch:
+    return LipPatch(
+        np.full((20, 30, 3), value, np.uint8), np.full((20, 30), weight, np.float32), x, y
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_mixture_of_two_patches_lets_nothing_of_the_frame_through(share: float) -> None:
+    frame = a_frame()
+    paste(frame, mixed(a_patch(80, 1.0, 40, 40), a_patch(160, 1.0, 40, 40), share), 1.0, TV)
+    crop = cut(frame, Box(44, 44, 20, 10), TV)
+    assert crop is not None
+    assert np.abs(crop.image.astype(int) - (80 + 80 * share)).max() <= 3
+
+
+def test_a_mixture_covers_both_places_each_by_its_share() -> None:
+    both = mixed(a_patch(80, 1.0, 40, 50), a_patch(160, 0.5, 60, 44), 0.5)
+    assert (both.x, both.y, both.weight.shape) == (40, 44, (26, 50))
+    assert both.weight[8, 0] == pytest.approx(0.5)
+    assert both.weight[0, 40] == pytest.approx(0.25)
+    assert both.weight[8, 25] == pytest.approx(0.75)
+    assert both.weight[0, 0] == 0
+    assert both.image[8, 0, 0] == 80
+    assert both.image[0, 40, 0] == 160
+    assert both.image[8, 25, 0] == round((80 * 0.5 + 160 * 0.25) / 0.75)

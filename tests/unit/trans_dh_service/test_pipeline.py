@@ -26,9 +26,9 @@ from tests.unit.trans_dh_service.media import (
     numbers_in,
     tone,
 )
-from trans_dh_service.join import PROVENANCE
 from trans_dh_service.pipeline import dub
 from trans_dh_service.plan import load_plan, playlist, segment_path, source_frame
+from trans_dh_service.sink import PROVENANCE
 from trans_dh_service.task import (
     DubTask,
     Loop,
