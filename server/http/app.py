@@ -20,6 +20,7 @@ from server.http import (
     bodies,
     chat,
     completions,
+    deep,
     document,
     easy,
     errors,
@@ -77,6 +78,7 @@ def create_app(
         chat.bp,
         textmodels.bp,
         probes.bp,
+        deep.bp,
         probes.metrics_bp,
         probes.status_bp,
     ):

@@ -108,6 +108,13 @@ def media(description: str, *types: str) -> ResponseDoc:
     return {"description": description, "content": dict.fromkeys(types, schema)}
 
 
+def unwell(shape: str) -> Responses:
+    """The 503 of a worker that cannot work, in the shape of its good answer."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
+    text = "The worker cannot do its work; the body, of the same shape, says why."
+    return {503: {"description": text, "content": {"application/json": schema}}}
+
+
 def json_or_events(shape: str) -> ResponseDoc:
     """A response of this shape, or the stream of its chunks."""
     return {

@@ -17,6 +17,7 @@ from server.http import envelope
 from server.http.bodies import parse_json
 from server.http.document import BODY_KEY, EASY_BODY
 from server.http.intake import Source, check_alive, check_space, look_into, submission
+from server.http.lips import check_model
 from server.http.service import Service, service
 from server.http.shapes import EasyAnswer, EasyQuery
 from server.jobs.files import PathRefusedError, check_code
@@ -60,6 +61,7 @@ def submit() -> EasyAnswer:
     here = service()
     check_alive(here)
     check_space(here, 0)
+    check_model(here, here.settings.lipsync_model)
     try:
         order = read_order(parse_json(request.get_data()))
         job = _store(here, order)

@@ -14,8 +14,8 @@ from apiflask import APIBlueprint, APIFlask
 from flask import Flask, Response, current_app
 
 from server import metrics
-from server.http import errors
-from server.http.document import Responses, answers, media
+from server.http import deep, errors
+from server.http.document import answers, media, unwell
 from server.http.service import Seats, Service, attach, service
 from server.http.shapes import ApiTest, GpuStatus, Health, Live, Ready, TorchMemory
 from server.jobs.database import StoreError
@@ -32,17 +32,11 @@ metrics_bp = APIBlueprint("metrics", __name__, tag="Metrics")
 status_bp = APIBlueprint("status", __name__, tag="Status")
 
 _GIB = 1024**3
-_DOWN_TEXT = "The worker cannot do its work; the body, of the same shape, says why."
-
-
-def _down(shape: str) -> Responses:
-    schema = {"schema": {"$ref": f"#/components/schemas/{shape}"}}
-    return {503: {"description": _DOWN_TEXT, "content": {"application/json": schema}}}
 
 
 @bp.get("/health")
 @bp.output(Health)
-@bp.doc(responses=_down("Health"))
+@bp.doc(responses=unwell("Health"))
 def health() -> tuple[Health, int]:
     """How the worker is: 200 while it lives and may work, 503 when it has failed."""
     state = service().state
@@ -53,6 +47,7 @@ def health() -> tuple[Health, int]:
         device_name=state.device.name,
         reason=state.reason,
         models=dict(state.models),
+        face_detector=state.detector,
         worker_pid=state.pid,
         uptime_s=round(time.time() - state.started_at, 3),
     )
@@ -68,7 +63,7 @@ def live() -> Live:
 
 @bp.get("/v2/health/ready")
 @bp.output(Ready)
-@bp.doc(responses=_down("Ready"))
+@bp.doc(responses=unwell("Ready"))
 def ready() -> tuple[Ready, int]:
     """200 when new work is begun at once, 503 when it is not."""
     state = service().state
@@ -153,6 +148,6 @@ def create_ops_app(
     here = Service(settings, state, store, files, seats, texts or Texts())
     attach(here, app.extensions)
     errors.register(app)
-    app.register_blueprint(bp)
-    app.register_blueprint(metrics_bp)
+    for blueprint in (bp, deep.bp, metrics_bp):
+        app.register_blueprint(blueprint)
     return app

@@ -11,7 +11,6 @@ from typing import cast
 
 from flask import current_app
 
-from models.catalog import ENTRIES, ModelKind
 from server.jobs.files import JobFiles
 from server.jobs.store import JobStore
 from server.settings import Settings
@@ -52,12 +51,6 @@ class Service:
     def draining(self) -> bool:
         """Whether this worker ends soon."""
         return self.state.draining.is_set() or self.state.phase is Phase.DRAINING
-
-
-def lipsync_models(settings: Settings) -> frozenset[str]:
-    """The models that a job may ask for."""
-    known = {entry.name for entry in ENTRIES if entry.kind is ModelKind.LIPSYNC}
-    return frozenset(known | {settings.lipsync_model})
 
 
 def attach(service: Service, extensions: dict[str, object]) -> None:

@@ -112,8 +112,35 @@ class Health(BaseModel):
     device_name: str
     reason: str
     models: dict[str, str]
+    face_detector: str = Field("", description="The one in use; empty before it is loaded.")
     worker_pid: int
     uptime_s: float
+
+
+class Checks(BaseModel):
+    """What `/health/deep` looks at."""
+
+    model_loaded: bool = Field(description="The default lip-sync model is ready.")
+    gpu_available: bool
+    database_connected: bool
+    disk_space_ok: bool = Field(description="At least MIN_FREE_DISK_BYTES are free.")
+    memory_ok: bool = Field(description="Memory is left, and GUNICORN_MAX_MEMORY is kept.")
+
+
+class DeepHealth(BaseModel):
+    """How the worker and what it stands on are."""
+
+    status: Literal["healthy", "unhealthy"]
+    phase: str
+    checks: Checks
+    face_detector: str
+    models: dict[str, list[str]] = Field(
+        description="Names by status: ready, loading, on demand, not loaded, missing, failed."
+    )
+    problems: dict[str, str] = Field(
+        description="What is wrong, by model or check, and what to do."
+    )
+    timestamp: int
 
 
 class Live(BaseModel):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from apiflask import APIBlueprint
 
+from models.catalog import ENTRIES
 from server.http.document import refusals
 from server.http.errors import NO_RETRY, ApiError, Problem
-from server.http.service import Service, lipsync_models, service
+from server.http.lips import lip_names, lip_standing
+from server.http.service import Service, service
 from server.http.textshapes import ModelCard, ModelList
 from server.texts import Source
 
@@ -42,7 +44,7 @@ def retrieve(model_id: str) -> ModelCard:
 def _cards(here: Service) -> list[ModelCard]:
     about = {served.name: served.model.about for served in here.texts.served()}
     texts = [_text(here, source, about.get(source.name, {})) for source in here.texts.sources]
-    return [*texts, *(_lipsync(here, name) for name in sorted(lipsync_models(here.settings)))]
+    return [*texts, *(_lipsync(here, name) for name in lip_names(here))]
 
 
 def _text(here: Service, source: Source, about: dict[str, object]) -> ModelCard:
@@ -63,7 +65,12 @@ def _lipsync(here: Service, name: str) -> ModelCard:
         created=int(here.state.started_at),
         owned_by=_OWNER,
         kind="lipsync",
-        status=here.state.models.get(name, "not loaded"),
+        status=lip_standing(here, name),
         default=name == here.settings.lipsync_model,
-        about={},
+        about=_about(name),
     )
+
+
+def _about(name: str) -> dict[str, object]:
+    entry = next((entry for entry in ENTRIES if entry.name == name), None)
+    return {} if entry is None else {"licence": entry.licence, "source": entry.source}

@@ -24,7 +24,8 @@ from server.http.intake import (
     refuse_media,
     submission,
 )
-from server.http.service import Service, lipsync_models, service
+from server.http.lips import check_model
+from server.http.service import Service, service
 from server.http.shapes import Video, VideoDeleted, VideoList, VideoPage, video_of
 from server.jobs.job import Job, JobRequest, JobState
 from server.jobs.store import new_job_id
@@ -215,11 +216,8 @@ def _keep(here: Service, upload: Upload, job_id: str, role: str, name: str) -> P
 
 
 def _model(here: Service) -> str:
-    allowed = lipsync_models(here.settings)
     model = request.form.get("model") or here.settings.lipsync_model
-    if model not in allowed:
-        names = ", ".join(sorted(allowed))
-        raise bad_request(f"model {model!r} is not known; allowed: {names}", param="model")
+    check_model(here, model)
     return model
 
 

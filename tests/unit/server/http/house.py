@@ -28,7 +28,8 @@ class House:
     """The app and what it stands on."""
 
     def __init__(self, folder: Path, texts: Texts | None = None, **settings: object) -> None:
-        self.settings = load_settings(data_dir=folder / "data", **settings)
+        folders = {"data_dir": folder / "data", "weights_dir": folder / "weights"}
+        self.settings = load_settings(**folders, **settings)
         self.store = open_store(self.settings)
         self.files = JobFiles(self.settings.data_dir)
         self.state = WorkerState(phase=Phase.READY)

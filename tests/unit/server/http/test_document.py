@@ -68,6 +68,7 @@ def test_the_ops_app_has_probes_and_metrics_only(house: House) -> None:
     app = create_ops_app(house.settings, house.state, house.store)
     assert {rule.rule for rule in app.url_map.iter_rules()} == {
         "/health",
+        "/health/deep",
         "/v2/health/live",
         "/v2/health/ready",
         "/metrics",

@@ -60,7 +60,11 @@ def test_a_job_is_taken_while_models_still_load(
         ({"video": ("bad.mp4", b"nonsense")}, "video", "video 'bad.mp4'"),
         ({"audio": ("bad.wav", b"nonsense")}, "audio", "audio 'bad.wav'"),
         ({"video": ("empty.mp4", b"")}, "video", "empty"),
-        ({"model": "sora-2"}, "model", "'sora-2' is not known; allowed: viseme"),
+        (
+            {"model": "sora-2"},
+            "model",
+            "'sora-2' is not known; allowed: musetalk, musetalk-v1.5, viseme,",
+        ),
         ({"loop": "spin"}, "loop", "'spin' is not known; allowed: pingpong, restart"),
         ({"audio_url": "http://x/"}, "audio_url", "not enabled"),
     ],
