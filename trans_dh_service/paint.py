@@ -106,4 +106,5 @@ class Painter:
 
 
 def _item(shot: Shot, pose: Pose, crop: Crop, feature: NDArray[Any], learned: Any) -> LipItem:
-    return LipItem(crop.image, pose.moved(-crop.x, -crop.y), feature, learned, shot.source)
+    moved = pose.moved(-crop.x, -crop.y)
+    return LipItem(crop.image, moved, feature, learned, shot.source, crop.x, crop.y)

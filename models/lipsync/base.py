@@ -108,7 +108,8 @@ class LipItem:
     the source's data.
 
     `source` is what `learn` returned for this video (after `attach`). `frame`: the picture's number
-    in the source video, under which a backend may keep what it computes of the picture.
+    in the source video, under which a backend may keep what it computes of the picture; `left_px`,
+    `top_px`: where the crop's first pixel lies in that picture.
     """
 
     crop: Image
@@ -116,6 +117,8 @@ class LipItem:
     feature: NDArray[np.float32]
     source: Any
     frame: int = 0
+    left_px: int = 0
+    top_px: int = 0
 
 
 @dataclass(frozen=True, eq=False)
