@@ -38,6 +38,7 @@ JOBS_FINISHED = _counter("jobs_finished", "Jobs that this worker ended, by final
 JOB_WAIT_SECONDS = _histogram("job_wait_seconds", "Time a job was queued.", _JOB_WAITS_S)
 STAGE_SECONDS = _counter("stage_seconds", "Busy seconds of the pipeline, by part.", "stage")
 FRAMES = _counter("frames", "Frames rendered into results.")
+FRAMES_RESTED = _counter("frames_rested", "Frames of silence that needed no network.")
 
 BATCH_SIZE = _histogram("batch_size", "Items per batch on the lane.", _BATCHES, "engine")
 BATCH_FILL = _histogram("batch_fill", "Batch size over the largest allowed.", _FILLS, "engine")

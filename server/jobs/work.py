@@ -42,6 +42,7 @@ _NO_LIMITS = MediaLimits(1e9, 1e9, 2**31 - 1, 1e5)
 # AAC pads a stream to whole frames of 1024 samples, up to 0.13 s at 8 kHz, at both ends.
 _STREAMS_APART_S = 0.3
 NO_FACE = "no face was found in the video: its pictures are unchanged"
+NO_RESTORER = "the face was not restored: this server has no restorer (gfpgan*.onnx in WEIGHTS_DIR)"
 _STORE_TRIES = 30
 _STORE_WAIT_S = 1.0
 
@@ -101,13 +102,14 @@ class Work:
         task = self._task(job)
         result = self.dub(task, tools, watch)
         metrics.FRAMES.inc(result.frames)
+        metrics.FRAMES_RESTED.inc(result.frames_rested)
         for part, busy_s in result.stage_s.items():
             metrics.STAGE_SECONDS.labels(part).inc(busy_s)
         made = inspect_output(result.path, result.seconds)
         if not self._store.held(job):
             raise StoppedError
         path = self._files.publish(result.path, job)
-        return replace(made, path=str(path), note="" if result.frames_with_face else NO_FACE)
+        return replace(made, path=str(path), note=_note(job, result))
 
     def _tools_for(self, job: Job) -> DubTools:
         try:
@@ -135,6 +137,8 @@ class Work:
             loop=Loop(job.request.loop),
             segment_s=self._settings.segment_s,
             detect_every=self._settings.detect_every,
+            restore=job.request.restore_face,
+            watermark=self._settings.watermark_text if job.request.watermark else "",
         )
 
     def _complete(self, job: Job, outcome: JobOutcome) -> bool:
@@ -207,6 +211,13 @@ class Work:
         return JobError(
             "internal", f"the server failed to make this video; its log names the job {job.id}"
         )
+
+
+def _note(job: Job, result: DubResult) -> str:
+    """What the client should know of a result; "" for nothing."""
+    if not result.frames_with_face:
+        return NO_FACE
+    return NO_RESTORER if job.request.restore_face and not result.restored else ""
 
 
 def inspect_output(path: Path, seconds: float | None) -> JobOutcome:

@@ -21,9 +21,10 @@ from trans_dh_service.task import DubResult, DubTask, DubTools, DubWatch, Stage,
 SECONDS = 1.0
 
 
-def result_of(path: Path, faces: int = 25) -> DubResult:
+def result_of(path: Path, faces: int = 25, restored: bool = False) -> DubResult:
     """What a dub says of a finished file."""
-    return DubResult(path, SECONDS, 64, 48, 25.0, 25, faces, 1, 0.1, {"decode": 0.01})
+    stages = {"decode": 0.01}
+    return DubResult(path, SECONDS, 64, 48, 25.0, 25, faces, 1, 0.1, stages, 4, restored)
 
 
 class FakeDub:
@@ -36,6 +37,7 @@ class FakeDub:
         self.began = threading.Event()
         self.tasks: list[DubTask] = []
         self.faces = 25
+        self.restores = False
 
     def __call__(self, task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
         self.tasks.append(task)
@@ -49,7 +51,7 @@ class FakeDub:
                 raise StoppedError
         self.before(task, watch)
         make_video(task.output, SECONDS, sound=True)
-        return result_of(task.output, self.faces)
+        return result_of(task.output, self.faces, task.restore and self.restores)
 
 
 def tools_of(_model: str) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server import metrics
 from server.jobs import work as work_module
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
@@ -77,6 +78,31 @@ def test_the_dub_is_told_what_the_client_asked_for(bench: Bench) -> None:
     assert task.loop.value == "restart"
     assert task.video == Path(job.request.video_path)
     assert task.output == bench.files.work_dir(job.id) / "output-1.mp4"
+
+
+def test_restoring_and_marking_are_passed_on_and_a_missing_restorer_is_said(bench: Bench) -> None:
+    plain, asking = bench.claimed(), bench.claimed(restore_face=True, watermark=True)
+    for job in (plain, asking):
+        bench.attempt(job)
+    assert [(task.restore, task.watermark) for task in bench.dub.tasks] == [
+        (False, ""),
+        (True, "AI generated"),
+    ]
+    assert look(bench.store, plain).note == ""
+    assert look(bench.store, asking).note.startswith("the face was not restored: this server has")
+    bench.dub.restores = True
+    again = bench.claimed(restore_face=True)
+    bench.attempt(again)
+    assert look(bench.store, again).note == ""
+
+
+def test_frames_that_rested_are_counted(bench: Bench) -> None:
+    def count() -> float:
+        return metrics.REGISTRY.get_sample_value("mouthpiece_frames_rested_total") or 0.0
+
+    before = count()
+    bench.attempt(bench.claimed())
+    assert count() == before + 4
 
 
 def test_a_heygem_job_ends_with_its_file_in_temp_and_no_segments(bench: Bench) -> None:
