@@ -20,7 +20,13 @@ from server.device import BootError, needs_gpu
 from server.lineup import VISEME, Lineup
 from server.settings import Settings
 from server.state import WorkerState
-from trans_dh_service.task import DubTools, Encoding, MediaLimits, RestTools
+from trans_dh_service.task import (
+    DubTools,
+    Encoding,
+    MediaLimits,
+    RestoreTools,
+    RestTools,
+)
 
 _log = structlog.get_logger("server.stock")
 
@@ -52,6 +58,7 @@ class Stock:
         self._lineup = lineup
         self._detector = ""
         self._landmarks = ""
+        self._restorer = ""
         self._lipsync: dict[str, LipSync] = {}
 
     def load(self) -> None:
@@ -67,19 +74,22 @@ class Stock:
             self._try_to_take(name)
         if any(backend.wants_landmarks for backend in self._lipsync.values()):
             self._landmarks = self._try(self._lineup.landmarks)
+        self._restorer = self._try(self._lineup.restorer)
         self._state.detector = self._detector
         self._state.lipsync = self._lineup.lipsync
         _log.info(
             "models",
             detector=self._detector,
             landmarks=self._landmarks or "none",
+            restorer=self._restorer or "none",
             lipsync=", ".join(self._lipsync),
         )
 
     def engines(self) -> list[Engine]:
-        """An engine of the lane for each lip-sync model."""
+        """An engine of the lane for each lip-sync model, and the restorer, which is one itself."""
         size = self._settings.batch_size_per_gpu
-        return [LipSyncEngine(name, each, size) for name, each in self._lipsync.items()]
+        lips = [LipSyncEngine(name, each, size) for name, each in self._lipsync.items()]
+        return [*lips, self._registry.get(self._restorer)] if self._restorer else [*lips]
 
     def tools(self, lane: Lane, cache_dir: Path, name: str) -> DubTools:
         """What one job of this lip-sync model works with; each call is one caller of the lane.
@@ -101,6 +111,7 @@ class Stock:
             ),
             encoding=Encoding(settings.x264_preset, settings.x264_crf, settings.encoder_threads),
             rest=self._rest(lane, caller) if backend.infers else None,
+            restore=self._restore(lane, caller),
         )
 
     def _rest(self, lane: Lane, caller: object) -> RestTools | None:
@@ -111,6 +122,18 @@ class Stock:
         from models.lipsync.viseme import AT_REST
 
         return RestTools(backend, lambda item: lane.submit(VISEME, item, caller), AT_REST)
+
+    def _restore(self, lane: Lane, caller: object) -> RestoreTools | None:
+        """The way to the restorer, where there is one."""
+        if not self._restorer:
+            return None
+        engine = self._registry.get(self._restorer)
+        return RestoreTools(
+            name=engine.label,
+            size_px=engine.size_px,
+            max_batch=engine.max_batch,
+            submit=lambda face: lane.submit(engine.name, face, caller),
+        )
 
     def _first(self, names: Sequence[str]) -> str:
         """The first detector that loads; all but the last may fail."""

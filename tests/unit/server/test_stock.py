@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.catalog import ModelEntry, ModelKind
-from models.lane import Lane
+from models.lane import Lane, Priority
 from models.lipsync.viseme import AT_REST
 from models.registry import ModelError, Registry
 from runtime.sessions import ProviderError
@@ -177,6 +177,36 @@ def test_a_detector_that_fails_leaves_the_place_to_the_next(house: Houses) -> No
     two.stock.load()
     assert two.state.detector == "yunet"
     assert two.registry.loads["haar"] == 0
+
+
+class Sharpener:
+    """A restorer that adds."""
+
+    name, label, size_px, max_batch, priority = "restorer", "gfpgan-x", 512, 2, Priority.BATCH
+
+    def run(self, items: Sequence[int]) -> list[int]:
+        return [item + 100 for item in items]
+
+
+def load_sharpener(device: str, weights_dir: Path) -> object:
+    return Sharpener()
+
+
+RESTORED = Lineup(("haar",), ("viseme",), restorer="gfp")
+
+
+def test_a_restorer_is_an_engine_of_its_own_for_every_job(house: Houses) -> None:
+    one = house(RESTORED, gfp="load_sharpener")
+    one.stock.load()
+    restore = one.tools("viseme").restore
+    assert (restore.name, restore.size_px, restore.max_batch) == ("gfpgan-x", 512, 2)
+    assert restore.submit(5).result(10) == 105
+
+
+def test_a_restorer_that_fails_leaves_jobs_without(house: Houses) -> None:
+    one = house(RESTORED, gfp="load_broken")
+    one.stock.load()
+    assert one.tools("viseme").restore is None
 
 
 @pytest.mark.parametrize("broken", ["haar", "viseme", "voice"])
