@@ -57,6 +57,16 @@ UPLOAD_BODY: dict[str, Any] = {
                         "default": "pingpong",
                         "description": "What a video shorter than the recording does.",
                     },
+                    "restore": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "Sharpen the face; `note` says when there is no restorer.",
+                    },
+                    "watermark": {
+                        "type": "boolean",
+                        "default": False,
+                        "description": "Draw WATERMARK_TEXT onto every frame.",
+                    },
                 },
             }
         }

@@ -17,7 +17,7 @@ from server.http import envelope
 from server.http.bodies import parse_json
 from server.http.document import BODY_KEY, EASY_BODY
 from server.http.intake import Source, check_alive, check_space, look_into, submission
-from server.http.lips import check_model
+from server.http.lips import check_model, lacks_restorer
 from server.http.service import Service, service
 from server.http.shapes import EasyAnswer, EasyQuery
 from server.jobs.files import PathRefusedError, check_code
@@ -74,7 +74,7 @@ def submit() -> EasyAnswer:
     except QueueFullError as error:
         # Never 10001 (busy): its clients take that for the end of the job, as any other refusal.
         return envelope.refused(envelope.SYSTEM_ERROR, str(error))
-    return envelope.accepted({"code": job.request.code}, _remark(order))
+    return envelope.accepted({"code": job.request.code}, _remark(here, order))
 
 
 @bp.get("/query")
@@ -153,8 +153,10 @@ def _stamp(path: os.PathLike[str]) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def _remark(order: Order) -> str:
-    return "chaofen is not available on this server: done without" if order.restore_face else ""
+def _remark(here: Service, order: Order) -> str:
+    if order.restore_face and lacks_restorer(here):
+        return "chaofen is not available on this server: done without"
+    return ""
 
 
 def task_data(job: Job, position: int | None) -> dict[str, Any]:

@@ -47,6 +47,12 @@ def lip_standing(here: Service, name: str) -> str:
     return LOADING if waits else word
 
 
+def lacks_restorer(here: Service) -> bool:
+    """Whether it is known now that faces will not be restored."""
+    entries = [entry for entry in ENTRIES if entry.kind is ModelKind.RESTORE]
+    return all(standing(here, entry).startswith((MISSING, "failed")) for entry in entries)
+
+
 def check_model(here: Service, name: str) -> None:
     """Refuse a job for a model that this server does not work with.
 

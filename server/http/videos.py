@@ -37,6 +37,7 @@ bp = APIBlueprint("videos", __name__, url_prefix="/v1/videos", tag="Videos")
 POLL_AFTER_MS = 1000
 _VIDEO_FIELDS = ("video", "input_reference")
 _KEY_MAX = 255
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
 
 
 @bp.post("")
@@ -52,6 +53,7 @@ def create() -> Response:
     upload_v, source_v = _upload(_VIDEO_FIELDS)
     upload_a, source_a = _upload(("audio",))
     model, loop, key = _model(here), _loop(), _idempotency_key()
+    restore, watermark = _switch("restore"), _switch("watermark")
     try:
         inputs = look_into(here.settings, source_v, source_a)
     except MediaError as error:
@@ -63,6 +65,8 @@ def create() -> Response:
         model=model,
         loop=loop,
         idempotency_key=key,
+        watermark=watermark,
+        restore_face=restore,
     )
     wanted = submission(job_id, job_request, inputs, upload_v.sha256, upload_a.sha256)
     done = here.store.submit(wanted, here.settings.max_queued_jobs)
@@ -226,6 +230,13 @@ def _loop() -> str:
     if text not in [loop.value for loop in Loop]:
         raise bad_request(f"loop {text!r} is not known; allowed: pingpong, restart", param="loop")
     return text
+
+
+def _switch(name: str) -> bool:
+    text = request.form.get(name) or "false"
+    if text.lower() not in _SWITCH:
+        raise bad_request(f"{name} {text!r} is not known; allowed: true, false", param=name)
+    return _SWITCH[text.lower()]
 
 
 def _idempotency_key() -> str | None:

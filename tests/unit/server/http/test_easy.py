@@ -115,8 +115,14 @@ def test_options_count_only_as_one() -> None:
     assert (plain.loop.value, plain.restore_face, plain.watermark) == ("pingpong", False, False)
 
 
-def test_face_restoration_is_said_to_be_missing(easy: House) -> None:
+def test_face_restoration_is_said_to_be_missing_where_it_is(easy: House) -> None:
     assert "chaofen is not available" in submit(easy, chaofen=1)["msg"]
+    assert "chaofen" not in submit(easy, code="plain")["msg"]
+
+
+def test_nothing_is_said_of_face_restoration_that_will_be_done(easy: House) -> None:
+    easy.state.models = {**easy.state.models, "restorer": "ready"}
+    assert "chaofen" not in submit(easy, chaofen=1)["msg"]
 
 
 def test_sending_the_same_order_again_is_the_same_task(easy: House) -> None:

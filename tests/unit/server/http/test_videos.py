@@ -36,6 +36,27 @@ def test_a_video_and_a_recording_become_a_queued_job(
     assert house.uploads() == [f"{job.id}-audio.wav", f"{job.id}-video.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ({}, (False, False)),
+        ({"restore": "true", "watermark": "0"}, (True, False)),
+        ({"restore": "", "watermark": "TRUE"}, (False, True)),
+    ],
+)
+def test_restoring_and_marking_are_asked_for_by_name(
+    house: House,
+    video_bytes: bytes,
+    audio_bytes: bytes,
+    sent: dict[str, str],
+    kept: tuple[bool, bool],
+) -> None:
+    answer = house.send(parts(video_bytes, audio_bytes, **sent))
+    job = house.store.get(answer.json["id"])
+    assert job is not None
+    assert (job.request.restore_face, job.request.watermark) == kept
+
+
 def test_the_face_may_come_under_openais_name(
     house: House, video_bytes: bytes, audio_bytes: bytes
 ) -> None:
@@ -66,6 +87,8 @@ def test_a_job_is_taken_while_models_still_load(
             "'sora-2' is not known; allowed: musetalk, musetalk-v1.5, viseme,",
         ),
         ({"loop": "spin"}, "loop", "'spin' is not known; allowed: pingpong, restart"),
+        ({"restore": "yes"}, "restore", "'yes' is not known; allowed: true, false"),
+        ({"watermark": "2"}, "watermark", "'2' is not known; allowed: true, false"),
         ({"audio_url": "http://x/"}, "audio_url", "not enabled"),
     ],
 )
