@@ -5,6 +5,7 @@ from __future__ import annotations
 import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ class Calm(FakeLips):
     def render(self, items: Sequence[LipItem]) -> list[LipPatch]:
         self.frames += [item.frame for item in items]
         assert all(item.feature.tolist() == [0, 0] for item in items)
-        return [painted(self._one(replace(item, feature=np.zeros(1))), AT_REST) for item in items]
+        return [
+            painted(self._one(replace(item, feature=item.feature[:1])), AT_REST) for item in items
+        ]
 
 
 def painted(patch: LipPatch, value: int) -> LipPatch:
@@ -104,6 +107,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield made
     for lane in made.lanes:
         lane.close()
+
+
+def has_made(segments: int, watch: FakeWatch) -> bool:
+    return len(watch.segments) >= segments
 
 
 def mouths(path: Path) -> np.ndarray:
@@ -170,9 +177,8 @@ def test_rest_is_equal_after_a_resume_at_any_segment(bench: Bench) -> None:
     whole = bench.dub("whole")
     for stop_at in (2, 4):
         name = f"parts {stop_at}"
-        halt = FakeWatch(stop=lambda watch, most=stop_at: len(watch.segments) >= most)
         with pytest.raises(StoppedError):
-            bench.dub(name, halt)
+            bench.dub(name, FakeWatch(stop=partial(has_made, stop_at)))
         resumed = bench.dub(name)
         assert 0 < resumed.segments_made < whole.segments_made
         assert resumed.frames_rested == whole.frames_rested

@@ -140,6 +140,6 @@ def test_no_frame_that_rests_is_near_sound(runs: list[tuple[bool, int]], fps: Fr
     assert found.shape == (frames,)
     assert ((found >= 0) & (found <= 1)).all()
     for index in np.flatnonzero(found):
-        at_s = index / fps
+        at_s = float(index / float(fps))
         near = sounding[max(0, int((at_s - 0.28) / 0.02)) : int((at_s + 0.28) / 0.02)]
         assert not near.any()
