@@ -1,4 +1,4 @@
-"""Frames in, finished segments out: one H.264 encoder per run, MPEG-TS files with their sound.
+"""Frames in, finished segments out: one H.264 encoder per segment, MPEG-TS files with their sound.
 
 What it is not: the joined MP4 (join.py). A segment starts with an IDR picture, refers to nothing
 outside itself, and appears under its name only when it is whole and on the disk. Time stamps go on
@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -52,7 +53,8 @@ class Sink:
         self._work_dir = work_dir
         self._plan = plan
         self._sound = sound
-        self._encoder = _encoder(plan, look, encoding)
+        self._fresh = partial(_encoder, plan, look, encoding)
+        self._encoder: VideoCodecContext | None = None
         self._aac: Iterator[AacFrame] = iter(())
         self._waiting: AacFrame | None = None
         self._coded: list[CodedFrame] = []
@@ -68,30 +70,34 @@ class Sink:
             list(self._sound_until(segment))
 
     def write(self, index: int, picture: av.VideoFrame) -> list[int]:
-        """Encode output frame `index`. Returns the segments that became whole by it."""
+        """Encode output frame `index`. Returns the segments that became whole by it.
+
+        Every segment has an encoder of its own: its rate control remembers the frames before, so
+        that otherwise a segment made after a resume or by another worker would differ.
+        """
         picture.pts = index
         picture.time_base = 1 / self._plan.fps
         opens = index in self._starts
+        done = self.finish() if opens else []
+        self._encoder = self._encoder or self._fresh()
         picture.pict_type = PictureType.I if opens else PictureType.NONE
-        return self._take(self._encoder.encode(picture))
-
-    def finish(self) -> list[int]:
-        """Flush the encoder; returns the last segments."""
-        done = self._take(self._encoder.encode(None))
-        while self._coded:
-            done.append(self._close_segment())
+        self._take(self._encoder.encode(picture))
         return done
 
-    def _take(self, packets: list[av.Packet[av.VideoStream]]) -> list[int]:
-        done = []
+    def finish(self) -> list[int]:
+        """Write the segment in work, if there is one; returns it."""
+        if self._encoder is None:
+            return []
+        self._take(self._encoder.encode(None))
+        self._encoder = None
+        return [self._close_segment()]
+
+    def _take(self, packets: list[av.Packet[av.VideoStream]]) -> None:
         for packet in packets:
             if packet.pts is None or packet.dts is None:
                 raise RuntimeError("libx264 gave a packet without time stamps")
-            if packet.pts == self._plan.start(self._segment + 1):
-                done.append(self._close_segment())
             coded = CodedFrame(bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
             self._coded.append(coded)
-        return done
 
     def _close_segment(self) -> int:
         """Write the gathered pictures and their sound as one file."""
