@@ -74,7 +74,11 @@ _VAE = ModelFile(
     "1b4889b6b1d4ce7ae320a02dedaeff1780ad77d415ea0d744b476155c6377ddc",
     f"{_HUB}/stabilityai/sd-vae-ft-mse/resolve/31f26fdeee1355a5c34592e401dd41e45d25a493"
     "/diffusion_pytorch_model.bin",
-    ("sd-vae-ft-mse/diffusion_pytorch_model.bin",),
+    (
+        "sd-vae/diffusion_pytorch_model.safetensors",
+        "sd-vae-ft-mse/diffusion_pytorch_model.bin",
+        "sd-vae-ft-mse/diffusion_pytorch_model.safetensors",
+    ),
 )
 _MUSE_LICENCE = "MuseTalk's networks: CreativeML OpenRAIL-M; sd-vae-ft-mse: MIT"
 _WAV2LIP_LICENCE = "research and personal use only, not commercial"
@@ -172,6 +176,7 @@ VOICES = (
                 "9607f98a2b22d9e229ae43c52ecea79dcede9e0c5cfae67e8da6eda86d8aac1d",
                 f"{_HUB}/openai/whisper-tiny/resolve/169d4a4341b33bc18d8881c4b69c2e104e1cc0af"
                 "/pytorch_model.bin",
+                ("whisper/model.safetensors",),
             ),
         ),
         licence="Apache-2.0",
@@ -212,7 +217,11 @@ LIPS = (
         kind=ModelKind.LIPSYNC,
         loader="models.lipsync.musetalk:load_v1",
         files=(
-            ModelFile("musetalk/pytorch_model.bin", url=f"{_MUSE}/musetalk/pytorch_model.bin"),
+            ModelFile(
+                "musetalk/pytorch_model.bin",
+                url=f"{_MUSE}/musetalk/pytorch_model.bin",
+                others=("musetalk/unet.pth", "musetalk/model.safetensors"),
+            ),
             _VAE,
         ),
         licence=_MUSE_LICENCE,
@@ -229,6 +238,7 @@ LIPS = (
                 3_400_074_924,
                 "7ebf6c98c181e20838e4c0054e96e944ac60d5d692cc01db42839fe11b787007",
                 f"{_MUSE}/musetalkV15/unet.pth",
+                ("musetalkV15/pytorch_model.bin", "musetalkV15/model.safetensors"),
             ),
             _VAE,
         ),
