@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from server.jobs.claims import Claims
 from server.jobs.database import Database, StoreError
 from server.jobs.job import Job, JobRequest, JobState
+from server.jobs.ranges import Ranges
 from server.jobs.table import fresh_values, jobs, to_job
 from server.settings import Settings
 
@@ -73,10 +74,13 @@ def new_job_id() -> str:
 
 
 class JobStore(Claims):
-    """All jobs. `changed` is set whenever a job was queued in this process: runners wait on it."""
+    """All jobs, and their `ranges`. `changed` is set whenever a job was queued in this process:
+    runners wait on it.
+    """
 
     def __init__(self, database: Database, max_crashes: int) -> None:
         super().__init__(database, max_crashes)
+        self.ranges = Ranges(database)
         self.changed = threading.Event()
 
     def submit(self, submission: Submission, max_queued: int) -> Submitted:

@@ -1,6 +1,7 @@
-"""The table of jobs and the way from a row to a `Job`.
+"""The tables of jobs and of their ranges, and the way from a row to a `Job`.
 
-What it is not: queries (store.py, claims.py) or the migrations that make the table (migrations/).
+What it is not: queries (store.py, claims.py, ranges.py) or the migrations that make the tables
+(migrations/).
 """
 
 from __future__ import annotations
@@ -53,6 +54,28 @@ jobs = sa.Table(
     sa.Column("note", sa.Text, nullable=False),
     sa.Index("jobs_by_state", "state", "seq"),
     # Numbers are never used twice, or a page that starts "after" a deleted job could repeat rows.
+    sqlite_autoincrement=True,
+)
+
+# The parts of a job that several workers make at once; rows live as long as one attempt at the job.
+ranges = sa.Table(
+    "ranges",
+    metadata,
+    sa.Column("seq", _Counter, primary_key=True, autoincrement=True),
+    sa.Column(
+        "job_id",
+        sa.String(64),
+        sa.ForeignKey("jobs.id", name="ranges_of_job", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column("job_attempt", sa.Integer, nullable=False),
+    sa.Column("first_segment", sa.Integer, nullable=False),
+    sa.Column("end_segment", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("owner", sa.String(255), nullable=True),
+    sa.Column("lease_until", sa.Float(53), nullable=True),
+    sa.Index("ranges_by_job", "job_id", "seq"),
     sqlite_autoincrement=True,
 )
 
