@@ -1,0 +1,230 @@
+"""MuseTalk's networks on one device: faces to latents, latents and sound to speaking faces.
+
+What it is not: files (files.py), or what is around a face (blend.py). The precision is the lowest
+that keeps the picture (docs/decisions/0077): it is tried at load, against float32.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.lipsync.base import Image
+from models.lipsync.buckets import Buckets
+from models.lipsync.muse.shape import UNetShape, VaeShape
+from models.lipsync.muse.unet import UNet, folded, positions
+from models.lipsync.muse.vae import Vae, renamed
+from models.weights import fill
+from runtime.precision import current
+
+_log = structlog.get_logger("models.lipsync.muse")
+
+FACE_PX = 256
+LATENT_PX = 32
+SOUND_ROWS = 50
+SCALE = 0.18215
+"""Latents are kept times this (Stable Diffusion's scaling factor)."""
+FLOOR_DB = 40.0
+"""Least PSNR of a reduced precision's pictures against float32."""
+SIZES = {"cuda": (8, 16, 32), "cpu": (1, 2, 4, 8, 16, 32)}
+"""Rows per call of the speaking networks."""
+ENCODED_AT_ONCE = 8
+_SEED = 2026
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """The published tensors and where they come from."""
+
+    unet: Mapping[str, Tensor]
+    vae: Mapping[str, Tensor]
+    unet_file: str = "unet"
+    vae_file: str = "vae"
+    unet_shape: UNetShape = UNetShape()
+    vae_shape: VaeShape = VaeShape()
+
+
+class Chain:
+    """The networks, loaded. One thread at a time."""
+
+    def __init__(self, published: Published, device: str, dtype: torch.dtype) -> None:
+        self.device, self.dtype = device, dtype
+        like = torch.zeros((), dtype=dtype, device=device)
+        with torch.device("meta"):
+            self._unet = UNet(published.unet_shape)
+            self._vae = Vae(published.vae_shape)
+        fill(self._unet, folded(published.unet), published.unet_file, like)
+        state = renamed(published.vae)
+        self.fingerprint = _fingerprint(state, published.vae_file)
+        fill(self._vae, state, published.vae_file, like)
+        if device == "cpu" and dtype == torch.float32:
+            # The CPU's channels_last GroupNorm takes one pass in float32, which costs even areas
+            # (the masked half) three digits: 9e-4 instead of 5e-7 (docs/decisions/0077).
+            for part in (self._vae.encoder, self._vae.quant_conv):
+                _contiguous(part)
+        self.sound_width = published.unet_shape.sound
+        self._places = positions(SOUND_ROWS, self.sound_width).to(device)
+        self._decode: Callable[[Tensor], Tensor] = self._vae.decode
+        self._speak = self._buckets()
+
+    def encode(self, faces: Sequence[Image]) -> NDArray[np.float16]:
+        """Latents [B, 8, 32, 32] of faces [256, 256, 3] BGR: with the mouth hidden, then whole.
+
+        The distribution's middle is taken, where MuseTalk draws from it: the same each time.
+        """
+        parts = [
+            self._encoded(faces[at : at + ENCODED_AT_ONCE])
+            for at in range(0, len(faces), ENCODED_AT_ONCE)
+        ]
+        return np.concatenate(parts)
+
+    def speak(self, latents: NDArray[np.float16], sound: NDArray[np.float32]) -> Tensor:
+        """Faces [B, 256, 256, 3] BGR uint8 of latents [B, 8, 32, 32] and sound [B, 50, 384].
+
+        On CUDA this returns before the device is done; reading the tensor waits for it.
+        """
+        given = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device, self.dtype)
+        heard = torch.from_numpy(np.ascontiguousarray(sound)).to(self.device)
+        return self._speak(given, heard)
+
+    def compile(self) -> None:
+        """Compile the decoder (three quarters of the work) and record every batch size. What the
+        compiler cannot do runs as it is, and a line in the log says so.
+        """
+        self._decode = Fallback(torch.compile(self._vae.decode, dynamic=False), self._vae.decode)
+        self._speak = self._buckets()
+        self._speak.warm()
+
+    def _buckets(self) -> Buckets:
+        latents = torch.zeros((1, 8, LATENT_PX, LATENT_PX), dtype=self.dtype)
+        sound = torch.zeros((1, SOUND_ROWS, self.sound_width))
+        return Buckets(self._spoken, SIZES[self.device], self.device, (latents, sound))
+
+    def _encoded(self, faces: Sequence[Image]) -> NDArray[np.float16]:
+        with torch.inference_mode():
+            whole = torch.from_numpy(np.stack(faces)).to(self.device)
+            mean, _ = self._vae.encode(prepared(whole).to(self.dtype))
+            masked, reference = (SCALE * mean.float()).chunk(2)
+            made: NDArray[np.float16] = torch.cat((masked, reference), 1).half().cpu().numpy()
+        return made
+
+    def _spoken(self, latents: Tensor, sound: Tensor) -> Tensor:
+        heard = (sound + self._places).to(self.dtype)
+        spoken = self._unet(latents, heard)
+        return pictures(self._decode(spoken / SCALE))
+
+
+class Fallback:
+    """A compiled function, or the plain one for good once the compiler has failed."""
+
+    def __init__(self, fast: Callable[[Tensor], Tensor], plain: Callable[[Tensor], Tensor]) -> None:
+        self._fast: Callable[[Tensor], Tensor] | None = fast
+        self._plain = plain
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The result."""
+        if self._fast is not None:
+            try:
+                return self._fast(x)
+            except torch.OutOfMemoryError:
+                raise  # the lane halves the batch
+            except Exception as error:  # noqa: BLE001 - a compiler fails in any way it likes
+                _log.warning("decoder not compiled, runs as it is", error=str(error)[:200])
+                self._fast = None
+        return self._plain(x)
+
+
+def prepared(faces: Tensor) -> Tensor:
+    """[2B, 3, 256, 256] in -1..1 of faces [B, 256, 256, 3] BGR uint8: first all with the lower half
+    hidden (-1), then all whole. RGB.
+    """
+    whole = faces.flip(-1).permute(0, 3, 1, 2).float() / 255
+    masked = whole.clone()
+    masked[:, :, FACE_PX // 2 :] = 0
+    return (torch.cat((masked, whole)) - 0.5) / 0.5
+
+
+def pictures(decoded: Tensor) -> Tensor:
+    """[B, 256, 256, 3] BGR uint8 of what the decoder gives: RGB, about -1..1."""
+    levels = (decoded.float() / 2 + 0.5).clamp(0, 1) * 255
+    return levels.round().to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous()
+
+
+def open_chain(
+    published: Published, device: str, choices: Sequence[torch.dtype] | None = None
+) -> Chain:
+    """The networks in the first precision of `choices` whose pictures agree with float32's by at
+    least FLOOR_DB; float32 where none does.
+
+    One copy of the networks is in memory at a time.
+
+    Raises:
+        WeightsError: the tensors do not fit.
+    """
+    wanted = precisions(device) if choices is None else choices
+    chain = Chain(published, device, torch.float32)
+    if any(dtype != torch.float32 for dtype in wanted):
+        truth = _sample(chain)
+        for dtype in wanted:
+            del chain
+            chain = Chain(published, device, dtype)
+            found_db = psnr_db(_sample(chain), truth)
+            _log.info("precision tried", dtype=str(dtype), psnr_db=round(found_db, 1))
+            if found_db >= FLOOR_DB:
+                break
+        else:
+            del chain
+            chain = Chain(published, device, torch.float32)
+    if device == "cuda":
+        chain.compile()
+    return chain
+
+
+def precisions(device: str) -> tuple[torch.dtype, ...]:
+    """What is worth trying on a device, the fastest first."""
+    if not current().amp:
+        return ()
+    if device == "cuda":
+        return (torch.bfloat16, torch.float16)
+    return (torch.bfloat16,) if torch.cpu._is_avx512_bf16_supported() else ()
+
+
+def psnr_db(found: Image, truth: Image) -> float:
+    """Peak signal to noise of 8 bit pictures."""
+    error = float(np.mean((found.astype(np.float64) - truth) ** 2))
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def _sample(chain: Chain) -> Image:
+    """What a chain makes of a fixed picture and noise for sound: encoded, spoken, decoded."""
+    rng = np.random.default_rng(_SEED)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 12)).astype(np.float32))
+    smooth = torch.nn.functional.interpolate(coarse, (FACE_PX, FACE_PX), mode="bicubic")
+    face = smooth[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()
+    sound = rng.standard_normal((1, SOUND_ROWS, chain.sound_width)).astype(np.float32)
+    made: Image = chain.speak(chain.encode([face]), sound).cpu().numpy()
+    return made
+
+
+def _fingerprint(state: Mapping[str, Tensor], where: str) -> str:
+    """Names the encoder by some of its numbers: latents of another one must not be used."""
+    del where
+    keys = ("encoder.conv_in.weight", "encoder.conv_out.weight", "quant_conv.weight")
+    total = 0
+    for key in keys:
+        if key in state:
+            total = zlib.crc32(state[key].float().contiguous().numpy().tobytes(), total)
+    return f"{total:08x}"
+
+
+def _contiguous(part: torch.nn.Module) -> None:
+    for parameter in part.parameters():
+        parameter.data = parameter.data.contiguous()
