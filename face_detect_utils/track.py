@@ -9,17 +9,28 @@ cut, and `row()` holds the whole state, so a resumed tracker goes on with the sa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from face_detect_utils import flow
-from face_detect_utils.base import Face, FaceDetector, Image
-from face_detect_utils.geometry import mouth_of, overlap, roll_of
+from face_detect_utils.base import Face, FaceDetector, Image, TrackedFace
+from face_detect_utils.geometry import edges_of, mouth_of, overlap
+from face_detect_utils.head import (
+    HEAD_SIZE,
+    Head,
+    begun,
+    corrected,
+    head_of,
+    moved,
+    numbers_of,
+    pulled,
+    pulled_whole,
+    square,
+)
 
 CUT_LEVEL = 26.0
 """Mean change of a 16x16 thumbnail, in grey levels, that means another scene."""
@@ -27,60 +38,16 @@ LOST_FRAMES = 30
 """Frames without a detection after which the face is given up."""
 ROI_FACES = 1.9
 """Side of the square searched around a followed face, in face widths."""
-ROI_FACE_PX = 48
-"""Width of the face in that square when it is searched: cascades and networks find it there at a
-tenth of the cost of a whole picture."""
 EMPTY_WAITS = 2
 """Where there is no face the whole picture is searched this many times more seldom: it costs ten
 times what a followed face costs."""
 SAME_FACE = 0.3
 """Overlap from which a detection belongs to the face that is followed."""
-SLOW_GAIN = 0.12
-"""Share of the difference to a detection that is taken over in the long run; the first detections
-count more (a running mean)."""
 
 
-@dataclass(frozen=True)
-class TrackedFace:
-    """A face in one frame, pixels of the picture given: centre and width of its box, roll (positive
-    clockwise), centre and width of its closed mouth, and how surely it is a face (0..1).
-    """
-
-    x_px: float
-    y_px: float
-    width_px: float
-    angle_rad: float
-    mouth_x_px: float
-    mouth_y_px: float
-    mouth_px: float
-    score: float
-
-
-@dataclass(frozen=True)
-class _Track:
-    """The followed face and the filter's memory. `pull_*`: what is still to be corrected per frame
-    of the next `pull_frames`.
-    """
-
-    x: float
-    y: float
-    width: float
-    angle: float
-    score: float
-    hits: float = 1.0
-    angle_hits: float = 0.0
-    unseen: float = 0.0
-    pull_x: float = 0.0
-    pull_y: float = 0.0
-    pull_width: float = 0.0
-    pull_angle: float = 0.0
-    pull_frames: float = 0.0
-
-
-_TRACK_SIZE = 13
-_HEAD_SIZE = 2
-ROW_SIZE = _HEAD_SIZE + _TRACK_SIZE + 2 * flow.MAX_POINTS
-"""Length of a state row: frames until the next detection, whether a face is followed, the track,
+_LEAD = 2
+ROW_SIZE = _LEAD + HEAD_SIZE + 2 * flow.MAX_POINTS
+"""Length of a state row: frames until the next detection, whether a face is followed, the head,
 the points of the flow (NaN where there is none)."""
 
 
@@ -92,7 +59,7 @@ class FaceTracker:
             raise ValueError(f"detect_every is {detect_every}: it must be at least 1")
         self._detector = detector
         self._every = detect_every
-        self._track: _Track | None = None
+        self._track: Head | None = None
         self._points = flow.NO_POINTS
         self._before: Image | None = None
         self._wait = 0
@@ -118,9 +85,8 @@ class FaceTracker:
         tracker = cls(detector, detect_every)
         tracker._wait = int(row[0]) if gray is not None else 0
         if row[1] > 0:
-            numbers = (float(v) for v in row[_HEAD_SIZE : _HEAD_SIZE + _TRACK_SIZE])
-            tracker._track = _Track(*numbers)
-        points = row[_HEAD_SIZE + _TRACK_SIZE :].reshape(-1, 2).astype(np.float32)
+            tracker._track = head_of(row[_LEAD : _LEAD + HEAD_SIZE].tolist())
+        points = row[_LEAD + HEAD_SIZE :].reshape(-1, 2).astype(np.float32)
         tracker._points = points[~np.isnan(points[:, 0])]
         tracker._before = None if gray is None else gray.copy()
         return tracker
@@ -128,11 +94,11 @@ class FaceTracker:
     def row(self) -> NDArray[np.float64]:
         """The whole state as float64 [ROW_SIZE], for `resume`."""
         row = np.full(ROW_SIZE, np.nan)
-        row[:_HEAD_SIZE] = self._wait, self._track is not None
+        row[:_LEAD] = self._wait, self._track is not None
         if self._track is not None:
-            row[_HEAD_SIZE : _HEAD_SIZE + _TRACK_SIZE] = list(vars(self._track).values())
+            row[_LEAD : _LEAD + HEAD_SIZE] = numbers_of(self._track)
         flat = self._points.ravel()
-        row[_HEAD_SIZE + _TRACK_SIZE :][: flat.size] = flat
+        row[_LEAD + HEAD_SIZE :][: flat.size] = flat
         return row
 
     def update(self, gray: Image, bgr: Callable[[], Image]) -> TrackedFace | None:
@@ -169,7 +135,7 @@ class FaceTracker:
             self._points, self._wait = flow.NO_POINTS, 0
             self._track = replace(track, unseen=track.unseen + LOST_FRAMES / 6)
         else:
-            self._track = _pulled(_moved(track, move))
+            self._track = pulled(moved(track, move))
         if self._track.unseen > LOST_FRAMES or not _inside(self._track, gray):
             self._forget()
             self._wait = 0
@@ -180,9 +146,9 @@ class FaceTracker:
             self._acquire(picture)
             return
         track = self._track
-        face = _same(self._search(picture, track, ROI_FACE_PX), track)
+        face = _same(self._search(picture, track), track)
         if face is not None:
-            self._track = _corrected(track, face, self._every)
+            self._track = corrected(track, face, self._every)
             self._points = flow.NO_POINTS
         elif track.hits < 2:
             self._forget()
@@ -199,26 +165,32 @@ class FaceTracker:
             self._wait = EMPTY_WAITS * self._every
             return
         first = max(faces, key=lambda face: face.area_px * face.score)
-        track = _begun(first)
-        for face_px in (0.85 * ROI_FACE_PX, 1.15 * ROI_FACE_PX):
-            again = _same(self._search(picture, track, face_px), track)
+        track = begun(first)
+        for zoom in (0.85, 1.15):
+            again = _same(self._search(picture, track, zoom), track)
             if again is not None:
-                track = _pulled_whole(_corrected(track, again, 1))
+                track = pulled_whole(corrected(track, again, 1))
         # Below two hits the next miss drops the face: a chance detection is seldom found thrice.
         self._track = replace(track, hits=2.0 if track.hits >= 3 else 1.5)
 
-    def _search(self, picture: Image, track: _Track, face_px: float) -> list[Face]:
-        """Faces near the track, in pixels of the whole picture."""
+    def _search(self, picture: Image, track: Head, zoom: float = 1.0) -> list[Face]:
+        """Faces near the track, in pixels of the whole picture. `zoom` changes the size at which
+        the detector sees them: cascades through the scale, networks, which scale by themselves,
+        through the part of the picture.
+        """
         height, width = picture.shape[:2]
-        half = ROI_FACES / 2 * track.width
+        wanted = self._detector.search_px
+        half = ROI_FACES / 2 * track.width / (zoom if wanted is None else 1.0)
         left, top = max(0, int(track.x - half)), max(0, int(track.y - half))
         right, bottom = min(width, int(track.x + half) + 1), min(height, int(track.y + half) + 1)
         part = picture[top:bottom, left:right]
         if min(part.shape[:2]) < 8:
             return []
-        scale = face_px / track.width
-        kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        part = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=kind), np.uint8)
+        scale = 1.0 if wanted is None else zoom * wanted / track.width
+        if scale != 1.0:
+            kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+            small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=kind)
+            part = np.asarray(small, np.uint8)
         return [_placed(face, scale, left, top) for face in self._detector.detect([part])[0]]
 
 
@@ -232,72 +204,12 @@ def _is_cut(before: Image, now: Image) -> bool:
     return float(np.abs(small[0] - small[1]).mean()) > CUT_LEVEL
 
 
-def _inside(track: _Track, gray: Image) -> bool:
+def _inside(track: Head, gray: Image) -> bool:
     height, width = gray.shape
     return 0 <= track.x < width and 0 <= track.y < height and track.width >= 8
 
 
-def _begun(face: Face) -> _Track:
-    angle, seen = (roll_of(face.points), 1.0) if face.points is not None else (0.0, 0.0)
-    x, y = face.x_px + face.width_px / 2, face.y_px + face.height_px / 2
-    return _Track(x, y, face.width_px, angle, face.score, angle_hits=seen)
-
-
-def _moved(track: _Track, move: flow.Move) -> _Track:
-    """The track after the flow's similarity; the age since the last detection grows."""
-    return replace(
-        track,
-        x=move.a * track.x - move.b * track.y + move.dx,
-        y=move.b * track.x + move.a * track.y + move.dy,
-        width=track.width * math.hypot(move.a, move.b),
-        angle=track.angle + math.atan2(move.b, move.a),
-        unseen=track.unseen + 1,
-    )
-
-
-def _pulled(track: _Track) -> _Track:
-    """One frame's share of the correction."""
-    if track.pull_frames < 1:
-        return track
-    return replace(
-        track,
-        x=track.x + track.pull_x,
-        y=track.y + track.pull_y,
-        width=track.width + track.pull_width,
-        angle=track.angle + track.pull_angle,
-        pull_frames=track.pull_frames - 1,
-    )
-
-
-def _pulled_whole(track: _Track) -> _Track:
-    while track.pull_frames >= 1:
-        track = _pulled(track)
-    return track
-
-
-def _corrected(track: _Track, face: Face, frames: int) -> _Track:
-    """The track with a detection's correction spread over the next `frames` frames."""
-    gain = max(SLOW_GAIN, 1 / (track.hits + 1)) / frames
-    turn, angle_hits = 0.0, track.angle_hits
-    if face.points is not None:
-        angle_gain = max(SLOW_GAIN, 1 / (angle_hits + 1)) / frames
-        turn = angle_gain * (roll_of(face.points) - track.angle)
-        angle_hits += 1
-    return replace(
-        track,
-        score=0.8 * track.score + 0.2 * face.score,
-        hits=track.hits + 1,
-        angle_hits=angle_hits,
-        unseen=0.0,
-        pull_x=gain * (face.x_px + face.width_px / 2 - track.x),
-        pull_y=gain * (face.y_px + face.height_px / 2 - track.y),
-        pull_width=gain * (face.width_px - track.width),
-        pull_angle=turn,
-        pull_frames=float(frames),
-    )
-
-
-def _same(faces: list[Face], track: _Track) -> Face | None:
+def _same(faces: list[Face], track: Head) -> Face | None:
     """The detection that is the followed face, if any."""
     half = track.width / 2
     here = Face(track.x - half, track.y - half, track.width, track.width, 1.0)
@@ -316,11 +228,13 @@ def _placed(face: Face, scale: float, left: int, top: int) -> Face:
         face.height_px / scale,
         face.score,
         points,
+        face.tight,
     )
 
 
-def _told(track: _Track) -> TrackedFace:
-    mouth = mouth_of(track.x, track.y, track.width, track.angle)
+def _told(track: Head) -> TrackedFace:
+    box = square(track)
+    mouth = mouth_of(box, track.layout, track.angle)
     return TrackedFace(
         track.x,
         track.y,
@@ -330,4 +244,5 @@ def _told(track: _Track) -> TrackedFace:
         mouth.y_px,
         mouth.width_px,
         track.score,
+        edges_of(box, track.layout),
     )

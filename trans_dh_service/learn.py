@@ -70,7 +70,7 @@ class Sampler:
                     raise StoppedError("stopped while learning the face")
                 if frame.index == self._book.known:
                     self._book.follow(frame.picture)
-                if seen is None and self._book.pose(frame.index) is None:
+                if seen is None and self._book.glimpse(frame.index) is None:
                     continue
                 seen = frame.index if seen is None else seen
                 if frame.index - seen >= self._frames:
@@ -83,11 +83,11 @@ class Sampler:
     def _known_start(self, limit: int) -> int:
         """Where to begin to decode: frames that are known to have no face are passed over."""
         known = min(self._book.known, limit)
-        faces = (index for index in range(known) if self._book.pose(index) is not None)
+        faces = (index for index in range(known) if self._book.glimpse(index) is not None)
         return next(faces, known)
 
     def _sample(self, index: int, picture: Any) -> list[FaceSample]:
-        pose = self._book.pose(index)
+        pose = self._book.glimpse(index)  # what comes after may not be known yet
         if pose is None:
             return []
         crop = cut(picture, self._lipsync.crop_box(pose), self._colours)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import structlog
 
+from face_detect_utils.base import LandmarkModel
 from models.lipsync.base import LipSync
 from trans_dh_service.cache import content_hash, open_folder
 from trans_dh_service.compose import colours_for
@@ -115,7 +116,7 @@ class _Dub:
             hashes = (content_hash(task.video), content_hash(task.audio))
             source = Source(task.video, info, tools.limits)
         folder = open_folder(tools.cache_dir, hashes[0])
-        book = FaceBook(tools.detector, task.detect_every, source, folder)
+        book = FaceBook(tools.detector, task.detect_every, source, folder, self._landmarks)
         look = source.look
         colours = colours_for(look.colorspace, look.color_range, look.height_px)
         with ThreadPoolExecutor(1, thread_name_prefix="dub-sound") as side:
@@ -140,6 +141,10 @@ class _Dub:
     @property
     def _restore(self) -> RestoreTools | None:
         return self._tools.restore if self._task.restore else None
+
+    @property
+    def _landmarks(self) -> LandmarkModel | None:
+        return self._tools.landmarks if self._tools.lipsync.wants_landmarks else None
 
     def _resting(self, scene: Scene) -> Resting | None:
         """Where the mouth rests, and what the cheap backend must know for it."""
@@ -172,7 +177,8 @@ class _Dub:
         known = learned(lipsync, cached, lambda: sampler.samples(limit, self._watch.stopped))
         if known is None:
             return None
-        return lipsync.attach(known, book.folder.parent / f"frames-{lipsync.name}")
+        # Below the detector's folder: what is kept of a frame depends on where its face was seen.
+        return lipsync.attach(known, book.folder / f"frames-{lipsync.name}")
 
     def _plan(self, source: Source, sound: Sound, hashes: tuple[str, str]) -> Plan:
         """The plan in the work folder, or a new one; a plan of other inputs is thrown away with
@@ -203,6 +209,7 @@ class _Dub:
             self._rest.lipsync.name if self._rest else "",
             self._restore.name if self._restore else "",
             self._task.watermark,
+            self._landmarks.name if self._landmarks else "",
         )
         parts = (*hashes, *models, *more, self._task.detect_every, encoding, _PIPELINE_VERSION)
         text = json.dumps(parts, sort_keys=True)

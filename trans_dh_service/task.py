@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from face_detect_utils.base import FaceDetector
+from face_detect_utils.base import FaceDetector, LandmarkModel
 from models.audio.base import SpeechModel
 from models.lipsync.base import Image, LipItem, LipPatch, LipSync
 
@@ -114,7 +114,8 @@ class RestoreTools:
 class DubTools:
     """What a dub works with: loaded models, the way into the lane, the cache of learned sources.
 
-    `rest` is used beside a `lipsync` that infers, `restore` by tasks that ask for it.
+    `rest` is used beside a `lipsync` that infers, `restore` by tasks that ask for it, `landmarks`
+    by a `lipsync` that wants them.
     """
 
     detector: FaceDetector
@@ -126,6 +127,7 @@ class DubTools:
     encoding: Encoding = Encoding()
     rest: RestTools | None = None
     restore: RestoreTools | None = None
+    landmarks: LandmarkModel | None = None
 
 
 class DubWatch(Protocol):

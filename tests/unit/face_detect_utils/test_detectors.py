@@ -4,16 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from face_detect_utils import haar
+from face_detect_utils import haar, scrfd, yunet
 from face_detect_utils.base import FaceDetector
 from tests.unit.face_detect_utils.pictures import astronaut, view
 
-CLIPS = Path(__file__).resolve().parents[4] / "shared" / "clips"
-MAKERS: dict[str, Callable[[], FaceDetector]] = {"haar": lambda: haar.load("cpu", Path("weights"))}
+SHARED = Path(__file__).resolve().parents[4] / "shared"
+CLIPS, WEIGHTS = SHARED / "clips", SHARED / "weights"
+
+
+def found(kind: ModuleType) -> FaceDetector:
+    """The detector of a user's file; skips where there is none."""
+    for folder in (WEIGHTS, Path("weights")):
+        if kind.find(folder) is not None:
+            detector: FaceDetector = kind.load("cpu", folder)
+            return detector
+    pytest.skip(f"no file for {kind.__name__} in {WEIGHTS}, weights or resources")
+
+
+MAKERS: dict[str, Callable[[], FaceDetector]] = {
+    "haar": lambda: haar.load("cpu", Path("weights")),
+    "yunet": lambda: found(yunet),
+    "scrfd": lambda: found(scrfd),
+}
 
 
 @pytest.fixture(params=sorted(MAKERS))

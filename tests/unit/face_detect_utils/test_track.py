@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from face_detect_utils.base import Image
+from face_detect_utils.base import FaceDetector, Image, TrackedFace
 from face_detect_utils.haar import HaarDetector
-from face_detect_utils.track import LOST_FRAMES, ROW_SIZE, FaceTracker, TrackedFace
-from tests.unit.face_detect_utils.pictures import Scripted, gray, view
+from face_detect_utils.track import LOST_FRAMES, ROW_SIZE, FaceTracker
+from tests.unit.face_detect_utils.pictures import Network, Scripted, gray, view
 
 
 def run(tracker: FaceTracker, pictures: list[Image]) -> list[TrackedFace | None]:
@@ -128,15 +128,16 @@ def test_a_face_carried_out_of_the_picture_is_dropped() -> None:
     assert run(FaceTracker(HaarDetector(), 20), away)[-1] is None
 
 
+@pytest.mark.parametrize("kind", [HaarDetector, Network])
 @pytest.mark.parametrize("at", [1, 13, 20])
-def test_resumes_with_the_same_numbers(at: int) -> None:
+def test_resumes_with_the_same_numbers(at: int, kind: type[FaceDetector]) -> None:
     pictures = moving(32)
-    whole = run(FaceTracker(HaarDetector(), 5), pictures)
-    first = FaceTracker(HaarDetector(), 5)
+    whole = run(FaceTracker(kind(), 5), pictures)
+    first = FaceTracker(kind(), 5)
     run(first, pictures[:at])
     row = first.row()
     assert row.shape == (ROW_SIZE,)
-    second = FaceTracker.resume(HaarDetector(), 5, row, gray(pictures[at - 1]))
+    second = FaceTracker.resume(kind(), 5, row, gray(pictures[at - 1]))
     assert run(second, pictures[at:]) == whole[at:]
 
 
@@ -176,3 +177,36 @@ def test_the_frames_are_not_kept_by_reference() -> None:
     face = tracker.update(gray(view(2.0)), lambda: view(2.0))
     assert face is not None
     assert face.x_px == pytest.approx(before[2], abs=0.5)
+
+
+@pytest.mark.parametrize("pointed", [True, False])
+def test_a_networks_face_has_the_box_and_mouth_that_a_cascades_has(pointed: bool) -> None:
+    pictures = moving(20)
+    networks = run(FaceTracker(Network(pointed), 5), pictures)
+    cascades = run(FaceTracker(HaarDetector(), 5), pictures)
+    for network, cascade in zip(networks, cascades, strict=True):
+        assert network is not None
+        assert cascade is not None
+        near = pytest.approx(0, abs=0.06 * cascade.width_px)
+        assert network.width_px == pytest.approx(cascade.width_px, rel=0.13)
+        assert network.mouth_x_px - cascade.mouth_x_px == near
+        assert network.mouth_y_px - cascade.mouth_y_px == near
+        assert network.edges.bottom_px - cascade.edges.bottom_px == near
+        assert network.edges.left_px - cascade.edges.left_px == near
+
+
+def test_tight_edges_move_with_the_face() -> None:
+    faces = run(FaceTracker(Network(), 20), [view(2.0, shift=(2.0 * i, i)) for i in range(10)])
+    first, last = faces[0], faces[-1]
+    assert first is not None
+    assert last is not None
+    assert last.edges.left_px - first.edges.left_px == pytest.approx(18, abs=1.5)
+    assert last.edges.bottom_px - first.edges.bottom_px == pytest.approx(9, abs=1.5)
+
+
+def test_a_network_is_given_the_part_of_the_picture_as_it_is() -> None:
+    detector = Network()
+    run(FaceTracker(detector, 5), [view(1.0)] * 2)
+    whole, *parts = detector.shapes
+    assert whole == (360, 480, 3)
+    assert [shape[0] for shape in parts] == pytest.approx([190 / 0.85, 190 / 1.15], rel=0.13)

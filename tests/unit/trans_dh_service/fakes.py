@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from face_detect_utils.base import Face, FaceDetector, Image
-from face_detect_utils.track import ROW_SIZE, TrackedFace
+from face_detect_utils.base import Edges, Face, FaceDetector, Image, TrackedFace
+from face_detect_utils.track import ROW_SIZE
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
 from models.lipsync.base import Box, FaceSample, LipItem, LipPatch, LipSync, Pose
 from trans_dh_service.task import DubTools, Encoding, Stage
@@ -60,7 +60,8 @@ class SteadyTracker:
     def update(self, gray: Image, bgr: Callable[[], Image]) -> TrackedFace | None:
         for face in self._detector.detect([bgr()])[0]:
             x, y = face.x_px + face.width_px / 2, face.y_px + face.height_px / 2
-            return TrackedFace(x, y, face.width_px, 0.0, x, y + 10, 14.0, face.score)
+            edges = Edges(x - 16, y - 22, x + 16, y + 23)
+            return TrackedFace(x, y, face.width_px, 0.0, x, y + 10, 14.0, face.score, edges)
         return None
 
 

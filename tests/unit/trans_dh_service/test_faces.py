@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from face_detect_utils.base import Image
-from face_detect_utils.track import ROW_SIZE, TrackedFace
+from face_detect_utils.base import Edges, Image, LandmarkModel, TrackedFace
+from face_detect_utils.track import ROW_SIZE
+from models.lipsync.base import Rect
 from tests.unit.trans_dh_service.fakes import FakeDetector
 from tests.unit.trans_dh_service.media import frame_image, number_of
 from trans_dh_service import faces as faces_module
@@ -29,6 +31,8 @@ class CountingTracker:
     """Sees a face in the frames of `hidden` not; x counts the frames it was given since 0."""
 
     hidden: frozenset[int] = frozenset()
+    width = 3.0
+    jumps: frozenset[int] = frozenset()
     updates = 0
 
     def __init__(self, detector: FakeDetector, every: int) -> None:
@@ -51,7 +55,9 @@ class CountingTracker:
         self.count += 1
         if self.count - 1 in self.hidden:
             return None
-        return TrackedFace(self.count, 2.0, 3.0, 0.1, 5.0, 6.0, 7.0, 0.9)
+        x = float(self.count + 100 * sum(self.count > jump for jump in self.jumps))
+        edges = Edges(x - 1.0, 1.0, x + 1.0, 3.0)
+        return TrackedFace(x, 2.0, self.width, 0.1, 5.0, 6.0, 7.0, 0.9, edges)
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +72,28 @@ def picture(number: int) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
 
 
-def a_book(folder: Path, frames: int = 200, fps: Fraction = Fraction(25)) -> FaceBook:
-    return FaceBook(FakeDetector(), 5, Span(frames, fps), folder)
+class Marks(LandmarkModel):
+    """68 points whose first is the face's centre, and whose others spread from it."""
+
+    name = "marks"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def points(self, image: Image, faces: Sequence[TrackedFace]) -> np.ndarray:
+        self.calls += 1
+        assert image.ndim == 3
+        spread = np.arange(68, dtype=np.float32)[:, None]
+        return np.stack([spread + np.array((f.x_px, f.y_px), np.float32) for f in faces])
+
+
+def a_book(
+    folder: Path,
+    frames: int = 200,
+    fps: Fraction = Fraction(25),
+    landmarks: LandmarkModel | None = None,
+) -> FaceBook:
+    return FaceBook(FakeDetector(), 5, Span(frames, fps), folder, landmarks)
 
 
 def follow(book: FaceBook, count: int) -> None:
@@ -130,7 +156,7 @@ def test_a_cache_of_another_shape_is_ignored(tmp_path: Path) -> None:
         save_arrays(book.folder / "state.npz", state)
         assert a_book(tmp_path).known == 0
     save_arrays(book.folder / "state.npz", good)
-    for rows in (np.zeros((CHUNK_FRAMES, 3)), np.zeros((5, 8)), np.zeros(4)):
+    for rows in (np.zeros((CHUNK_FRAMES, 3)), np.zeros((5, 12)), np.zeros(4)):
         save_arrays(book.folder / "rows_000000.npz", {"rows": rows})
         assert a_book(tmp_path).known == 0
 
@@ -163,3 +189,128 @@ def test_a_gain_is_decided_once_its_neighbours_are_known(tmp_path: Path) -> None
 def test_the_fade_lasts_as_long_at_any_rate(tmp_path: Path) -> None:
     rates = [Fraction(1), Fraction(25), Fraction(50), Fraction(120)]
     assert [a_book(tmp_path, 20, fps).fade_frames for fps in rates] == [2, 4, 8, 8]
+
+
+def lefts(book: FaceBook, indices: Sequence[int]) -> list[float]:
+    """The left edges of the steadied rectangles."""
+    poses = [book.pose(index) for index in indices]
+    return [pose.face.left for pose in poses if pose is not None and pose.face is not None]
+
+
+def test_the_tight_rectangle_is_the_mean_of_the_next_five(tmp_path: Path) -> None:
+    book = a_book(tmp_path, 20)
+    follow(book, 20)
+    # Frame i is tracked at i; the last four repeat the mean of the last five, smoothed on the way.
+    assert lefts(book, range(17)) == pytest.approx([i + 2 for i in range(16)] + [17.4])
+    raw = book.glimpse(3)
+    assert raw is not None
+    assert raw.face == Rect(3.0, 1.0, 5.0, 3.0)
+
+
+def test_rectangles_are_not_steadied_over_a_gap_or_a_jump(
+    tmp_path: Path, tracker: type[CountingTracker]
+) -> None:
+    tracker.hidden, tracker.jumps = frozenset({8}), frozenset({15})
+    book = a_book(tmp_path, 30)
+    follow(book, 30)
+    assert max(lefts(book, range(8))) < 7
+    assert min(lefts(book, range(9, 15))) > 9
+    assert max(lefts(book, range(9, 15))) < 15
+    assert min(lefts(book, range(15, 30))) > 115
+
+
+def test_rectangles_are_final_once_decided(tmp_path: Path) -> None:
+    for fps in (Fraction(5), Fraction(25), Fraction(100)):
+        book = a_book(tmp_path / str(fps), 20, fps)
+        early = {}
+        for _ in range(20):
+            follow(book, 1)
+            early.update({i: book.pose(i) for i in range(20) if i not in early and book.decided(i)})
+        assert early == {index: book.pose(index) for index in range(20)}
+
+
+def test_landmarks_are_found_once_and_kept(tmp_path: Path) -> None:
+    marks = Marks()
+    book = a_book(tmp_path, 100, landmarks=marks)
+    follow(book, CHUNK_FRAMES + 10)
+    pose = book.pose(5)
+    assert pose is not None
+    assert pose.landmarks is not None
+    assert pose.landmarks[:2].tolist() == [[6, 2], [7, 3]]
+    assert marks.calls == CHUNK_FRAMES + 10
+    again = a_book(tmp_path, 100, landmarks=marks)
+    assert again.known == CHUNK_FRAMES
+    kept = again.pose(5)
+    assert kept is not None
+    assert kept.landmarks is not None
+    assert (kept.landmarks == pose.landmarks).all()
+    assert marks.calls == CHUNK_FRAMES + 10
+
+
+def test_a_resumed_book_has_the_same_numbers(tmp_path: Path) -> None:
+    whole = a_book(tmp_path / "a", 100, landmarks=Marks())
+    follow(whole, 100)
+    follow(a_book(tmp_path / "b", 100, landmarks=Marks()), CHUNK_FRAMES)
+    second = a_book(tmp_path / "b", 100, landmarks=Marks())
+    follow(second, 100 - CHUNK_FRAMES)
+    for index in range(100):
+        mine, its = whole.pose(index), second.pose(index)
+        assert mine == its
+        assert mine is not None
+        assert its is not None
+        assert np.array_equal(np.asarray(mine.landmarks), np.asarray(its.landmarks))
+
+
+def test_a_cache_without_landmarks_is_not_taken_for_one_with(tmp_path: Path) -> None:
+    plain = a_book(tmp_path, 70)
+    follow(plain, 70)
+    marked = a_book(tmp_path, 70, landmarks=Marks())
+    assert marked.known == 0
+    assert marked.folder != plain.folder
+    follow(marked, 70)
+    with_marks = marked.folder / "rows_000000.npz"
+    with_marks.write_bytes((plain.folder / "rows_000000.npz").read_bytes())
+    assert a_book(tmp_path, 70, landmarks=Marks()).known == 0
+
+
+def test_without_a_landmark_model_there_are_none(tmp_path: Path) -> None:
+    book = a_book(tmp_path, 20)
+    follow(book, 20)
+    pose = book.pose(0)
+    assert pose is not None
+    assert pose.landmarks is None
+
+
+def test_a_landmark_model_is_shown_the_full_picture_around_the_face(
+    tmp_path: Path, tracker: type[CountingTracker]
+) -> None:
+    """The fake's points are where it is told that the face is, so that they come back in place."""
+
+    class Sizes(Marks):
+        shapes: list[tuple[int, ...]] = []
+
+        def points(self, image: Image, faces: Sequence[TrackedFace]) -> np.ndarray:
+            self.shapes.append(image.shape)
+            return super().points(image, faces)
+
+    landmarks = Sizes()
+    book = a_book(tmp_path, 20, landmarks=landmarks)
+    image = np.zeros((720, 1280, 3), np.uint8)
+    book.follow(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))
+    pose = book.glimpse(0)
+    assert pose is not None
+    assert pose.landmarks is not None
+    assert pose.landmarks[0].tolist() == [2.0, 4.0]
+    assert max(landmarks.shapes[0]) <= 12
+
+
+def test_a_face_outside_the_picture_has_no_landmarks(
+    tmp_path: Path, tracker: type[CountingTracker]
+) -> None:
+    tracker.jumps = frozenset(range(-50, 0))
+    book = a_book(tmp_path, 20, landmarks=Marks())
+    follow(book, 1)
+    pose = book.glimpse(0)
+    assert pose is not None
+    assert pose.landmarks is not None
+    assert np.isnan(pose.landmarks).all()
