@@ -112,7 +112,11 @@ class Stock:
             encoding=Encoding(settings.x264_preset, settings.x264_crf, settings.encoder_threads),
             rest=self._rest(lane, caller) if backend.infers else None,
             restore=self._restore(lane, caller),
+            landmarks=self._registry.get(self._landmarks) if self._wanted(backend) else None,
         )
+
+    def _wanted(self, backend: LipSync) -> bool:
+        return backend.wants_landmarks and self._landmarks != ""
 
     def _rest(self, lane: Lane, caller: object) -> RestTools | None:
         """The embedded backend with its mouth closed, for silent stretches of another."""

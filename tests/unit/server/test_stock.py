@@ -159,6 +159,8 @@ def test_landmarks_are_loaded_only_where_a_backend_wants_them(house: Houses) -> 
     two = house(BOTH, marks="load")
     two.stock.load()
     assert two.registry.loads["marks"] == 1
+    assert two.tools("net").landmarks is two.registry.get("marks")
+    assert two.tools("viseme").landmarks is None
 
 
 def test_without_a_landmark_model_the_worker_starts(house: Houses) -> None:
@@ -166,6 +168,7 @@ def test_without_a_landmark_model_the_worker_starts(house: Houses) -> None:
     one.stock.load()
     assert one.registry.status()["marks"] == "failed: ValueError: bad weights"
     assert one.tools("net").submit(1).result(10) == 3
+    assert one.tools("net").landmarks is None
 
 
 def test_a_detector_that_fails_leaves_the_place_to_the_next(house: Houses) -> None:
