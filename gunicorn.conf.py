@@ -49,7 +49,7 @@ proc_name = "mouthpiece"
 bind = [settings.bind]
 backlog = settings.gunicorn_backlog  # more than this many waiting connections are refused at once
 
-workers = settings.gunicorn_workers  # one per device: each loads every model
+workers = master.gpus.workers  # one per device: each loads every model
 threads = settings.gunicorn_threads  # requests wait for I/O and the lane, never for each other
 worker_class = (
     OUR_GEVENT if settings.gunicorn_worker_class == "gevent" else settings.gunicorn_worker_class

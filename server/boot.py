@@ -18,7 +18,7 @@ from models.lane import BatchReport, Lane
 from models.registry import Registry
 from server import metrics
 from server.board import Outcome
-from server.device import BootError, open_device
+from server.device import BootError, open_device, tune
 from server.lease import Lease, LeaseError
 from server.lineup import line_up
 from server.master import Place
@@ -125,6 +125,7 @@ class Boot:
             self._step("opening the device")
             self._state.device = open_device(self._settings, place.slot)
             _say_device(self._state.device)
+            self._settings = tune(place.gpus, self._settings, self._state.device)
             registry, stock = self._load_models()
             self._step("starting the lane")
             lane = Lane(stock.engines(), on_batch=record_batch, on_dead=self._on_dead)

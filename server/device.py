@@ -10,6 +10,8 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 
+from runtime.precision import Policy, set_policy
+from server.gpuconfig import GpuPlan
 from server.settings import Settings
 from server.slots import Slot
 from server.state import DeviceReport
@@ -121,6 +123,23 @@ def run_kernel() -> DeviceReport:
         )
     except (ImportError, OSError, RuntimeError, AssertionError) as error:
         raise DeviceError(f"torch cannot use the GPU: {error}") from error
+
+
+def tune(gpus: GpuPlan, settings: Settings, report: DeviceReport) -> Settings:
+    """Put the plan's memory share and precision into force, before any model is loaded; the
+    settings with what it says for this device.
+    """
+    set_policy(Policy(gpus.amp, gpus.cudnn_benchmark))
+    if report.kind != "cuda":
+        return gpus.settled(settings, None)
+    import torch
+
+    if gpus.memory_fraction is not None:
+        torch.cuda.set_per_process_memory_fraction(gpus.memory_fraction, 0)
+    torch.backends.cudnn.benchmark = gpus.cudnn_benchmark
+    torch.backends.cudnn.allow_tf32 = gpus.amp
+    torch.backends.cuda.matmul.allow_tf32 = gpus.amp
+    return gpus.settled(settings, torch.cuda.get_device_properties(0).total_memory)
 
 
 def device_memory(report: DeviceReport) -> DeviceReport:

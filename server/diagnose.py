@@ -16,6 +16,7 @@ from pathlib import Path
 from models.catalog import ENTRIES, ModelEntry
 from models.files import difference, lacking
 from server.device import BootError, open_device
+from server.gpuconfig import plan_gpus
 from server.lease import Lease, LeaseError
 from server.lineup import Lineup, line_up
 from server.settings import (
@@ -36,13 +37,13 @@ def main() -> int:
     """Print the report; 1 when the server could not start as it is set."""
     try:
         settings = load_settings()
-        slots = find_slots(settings, visible_devices())
+        gpus = plan_gpus(settings, find_slots(settings, visible_devices()))
         line_up(settings)
     except SettingsError as error:
         sys.stdout.write(f"{error}\n")
         return 1
     bad = False
-    for title, lines in report(settings, slots):
+    for title, lines in report(gpus.settled(settings, None), gpus.slots):
         sys.stdout.write(f"{title}\n")
         for name, text in lines:
             bad = bad or text.startswith("BAD")

@@ -11,6 +11,7 @@ import queue
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from server import metrics
 from server.board import Board, Outcome
 from server.boot import Boot, Files, Parts, StoppedBootError, Workbench
 from server.device import BootError, device_memory
+from server.gpuconfig import plan_gpus
 from server.master import Place
 from server.settings import Settings, visible_devices
 from server.slots import find_slots
@@ -35,7 +37,8 @@ _log = structlog.get_logger("server.lifecycle")
 def lone_place(settings: Settings) -> Place:
     """The place of a server without Gunicorn: the first slot, and a board nobody else reads."""
     board = Board()
-    return Place(find_slots(settings, visible_devices())[0], board.note(1), board, None)
+    gpus = plan_gpus(settings, find_slots(settings, visible_devices()))
+    return Place(gpus.slots[0], board.note(1), board, None, replace(gpus, workers=1))
 
 
 class Lifecycle:

@@ -11,12 +11,13 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gunicorn.errors import HaltServer
 
 from server.board import Board, Note, Outcome
+from server.gpuconfig import GpuPlan, plan_gpus
 from server.ops import listen
 from server.settings import Settings
 from server.slots import Slot, find_slots
@@ -34,20 +35,24 @@ OPS_FD_VARIABLE = "MOUTHPIECE_OPS_FD"
 
 @dataclass(frozen=True)
 class Place:
-    """What the master gives a worker: its slot, its record on the board, the ops socket."""
+    """What the master gives a worker: its slot, its record on the board, the ops socket, how the
+    GPUs are used.
+    """
 
     slot: Slot
     note: Note
     board: Board
     ops_socket: socket.socket | None
+    gpus: GpuPlan = GpuPlan()
 
 
 class Master:
     """One per server; it lives through reloads, while gunicorn.conf.py is read again."""
 
-    def __init__(self, settings: Settings, slots: tuple[Slot, ...]) -> None:
+    def __init__(self, settings: Settings, gpus: GpuPlan) -> None:
         self.settings = settings
-        self.slots = slots
+        self.gpus = gpus
+        self.slots = gpus.slots
         self.board = Board()
         self.ops_socket: socket.socket | None = None
         self._taken: dict[int, Slot] = {}
@@ -55,7 +60,7 @@ class Master:
 
     def on_starting(self, server: Any, ops_fd: int | None = None) -> None:
         """Refuse what cannot work, each with its reason; bind the ops socket."""
-        refusal = refuse(server.cfg, self.slots)
+        refusal = refuse(server.cfg, self.slots) or self._refuse_total(server.cfg)
         if refusal:
             server.log.error("refused to start: %s", refusal)
             sys.exit(_REFUSED_EXIT)
@@ -68,6 +73,15 @@ class Master:
             )
         enforce(server.cfg)
         self._open_ops(server, ops_fd)
+
+    def _refuse_total(self, cfg: Any) -> str:
+        if self.settings.total_batch_size is None or cfg.workers == self.gpus.workers:
+            return ""
+        return (
+            f"TOTAL_BATCH_SIZE={self.settings.total_batch_size} was divided among"
+            f" {self.gpus.workers} worker(s) and the command line asks for {cfg.workers}: set"
+            " GUNICORN_WORKERS instead of -w"
+        )
 
     def _open_ops(self, server: Any, ops_fd: int | None) -> None:
         settings = self.settings
@@ -113,7 +127,8 @@ class Master:
     def place(self, worker: Any) -> Place:
         """The place of a worker; asked in the worker, after the fork."""
         note = self.board.note(worker.age)
-        return Place(self._taken[worker.age], note, self.board, self.ops_socket)
+        gpus = replace(self.gpus, workers=worker.cfg.workers)
+        return Place(self._taken[worker.age], note, self.board, self.ops_socket, gpus)
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the slot; end the server when boots keep failing."""
@@ -150,11 +165,11 @@ def get_master(settings: Settings, visible: str | None) -> Master:
     """The master of this process, made on the first call.
 
     Raises:
-        SettingsError: a device slot is named twice.
+        SettingsError: a device slot is named twice, or GPU_CONFIG and others contradict each other.
     """
     global _master
     if _master is None:
-        _master = Master(settings, find_slots(settings, visible))
+        _master = Master(settings, plan_gpus(settings, find_slots(settings, visible)))
     return _master
 
 
@@ -202,7 +217,7 @@ def _refuse_class(chosen: Any) -> str:
 def _refuse_workers(workers: int, slots: tuple[Slot, ...]) -> str:
     if workers <= len(slots):
         return ""
-    names = ", ".join(slot.device or "cpu" for slot in slots)
+    names = ", ".join(slot.label for slot in slots)
     return (
         f"{workers} workers for {len(slots)} device slot(s) ({names}; {slots[0].why}): each worker"
         f" owns one device and loads every model. Set GUNICORN_WORKERS={len(slots)}, or name more"

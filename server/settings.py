@@ -34,6 +34,19 @@ class TextDtype(StrEnum):
     INT8 = "int8"
 
 
+class GpuConfig(StrEnum):
+    """How workers, batches and memory are laid out over the GPUs; server/gpuconfig.py has the
+    values.
+    """
+
+    AUTO = "auto"
+    SINGLE_GPU = "single_gpu"
+    MULTI_GPU = "multi_gpu"
+    SINGLE_4090D_48GB = "single_4090d_48gb"
+    QUAD_4090_24GB = "quad_4090_24gb"
+    CUSTOM = "custom"
+
+
 # Chat templates that need no file; server/http/templates.py holds them.
 CHAT_TEMPLATES = ("plain", "chatml")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -94,7 +107,26 @@ class Settings(BaseSettings):
     )
     device_slots: str | None = Field(
         None,
-        description="Comma-separated GPU ids that workers may take, one each; default: all seen.",
+        description="Comma-separated GPU ids that workers may take, one each; default: all seen."
+        " With DEVICE=cpu every name is a place on the CPU.",
+    )
+    gpu_config: GpuConfig = Field(
+        GpuConfig.AUTO,
+        description="auto (what the other settings say), single_gpu, multi_gpu (a worker on every"
+        " device), single_4090d_48gb (batch 20, 95 % of the memory), quad_4090_24gb (4 workers,"
+        " batch 8, 90 %), custom (batch by the device's memory). Settings that are given win.",
+    )
+    total_batch_size: Positive | None = Field(
+        None, description="Frames per batch of all workers together; a multiple of their number."
+    )
+    gpu_memory_fraction: float | None = Field(
+        None, gt=0, le=1, description="Share of the device's memory that torch may take."
+    )
+    enable_amp: bool = Field(
+        True, description="Reduced precision (bf16, fp16, TF32) where a model keeps its accuracy."
+    )
+    enable_cudnn_benchmark: bool = Field(
+        True, description="cuDNN times its kernels at the first call of each shape."
     )
     boot_timeout_s: Seconds = Field(300, description="A worker not ready by then is ended.")
     lease_timeout_s: Seconds = Field(
@@ -113,7 +145,9 @@ class Settings(BaseSettings):
     )
 
     # Gunicorn (the names of the old guides)
-    gunicorn_workers: Positive = Field(1, description="Workers: one per device slot.")
+    gunicorn_workers: Positive = Field(
+        1, description="Workers: one per device slot. GPU_CONFIG may say more."
+    )
     gunicorn_threads: Positive = Field(
         8, description="Request threads of a worker; every open stream holds one."
     )
@@ -149,6 +183,16 @@ class Settings(BaseSettings):
     job_stall_s: Seconds = Field(300, description="A job without any progress is retried.")
     max_job_crashes: Positive = Field(
         3, description="Worker deaths without progress before a job fails for good."
+    )
+
+    split_min_segments: int = Field(
+        30,
+        ge=0,
+        description="A job with more segments than this is made by several workers at once, when"
+        " others are idle; 0 = never.",
+    )
+    split_range_segments: Positive = Field(
+        15, description="Segments that a worker takes of such a job at a time."
     )
 
     # The pipeline

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from server.settings import Settings, SettingsError
@@ -23,24 +23,32 @@ _SMI_TIMEOUT_S = 20
 class Slot:
     """One place for one worker. `device` goes into CUDA_VISIBLE_DEVICES; it is empty on a CPU.
 
-    `why` says where the slot comes from.
+    `why` says where the slot comes from. `place` tells several places on one CPU apart.
     """
 
     index: int
     device: str
     why: str
+    place: str = ""
 
     @property
     def name(self) -> str:
-        """A name fit for a file: "gpu-0", "gpu-MIG-...", "cpu"."""
-        return "gpu-" + re.sub(r"[^A-Za-z0-9.-]", "_", self.device) if self.device else "cpu"
+        """A name fit for a file: "gpu-0", "gpu-MIG-...", "cpu", "cpu-0"."""
+        kind, which = ("gpu", self.device) if self.device else ("cpu", self.place)
+        return f"{kind}-{re.sub(r'[^A-Za-z0-9.-]', '_', which)}" if which else kind
+
+    @property
+    def label(self) -> str:
+        """What people call it: the device as it was named, or "cpu"."""
+        return self.device or self.name
 
 
 def find_slots(
     settings: Settings, visible: str | None, gpus: Callable[[], Sequence[str]] | None = None
 ) -> tuple[Slot, ...]:
-    """The slots, by the first that speaks: DEVICE=cpu, DEVICE_SLOTS, CUDA_VISIBLE_DEVICES, the GPUs
-    of this machine. At least one: without a GPU there is one CPU slot.
+    """The slots, by the first that speaks: DEVICE_SLOTS, DEVICE=cpu, CUDA_VISIBLE_DEVICES, the GPUs
+    of this machine. At least one: without a GPU there is one CPU slot. With DEVICE=cpu the names in
+    DEVICE_SLOTS are places on the CPU.
 
     Args:
         settings: for DEVICE and DEVICE_SLOTS.
@@ -51,7 +59,8 @@ def find_slots(
         SettingsError: a device is named twice.
     """
     if settings.device == "cpu":
-        return (Slot(0, "", "DEVICE=cpu"),)
+        places = _slots(_names(settings.device_slots or ""), "DEVICE_SLOTS", "DEVICE=cpu")
+        return tuple(_on_cpu(slot) for slot in places)
     if settings.device_slots:
         return _slots(_names(settings.device_slots), "DEVICE_SLOTS", "DEVICE_SLOTS names no device")
     if visible is not None:
@@ -59,6 +68,10 @@ def find_slots(
             _names(visible), "CUDA_VISIBLE_DEVICES", f"CUDA_VISIBLE_DEVICES={visible!r} hides all"
         )
     return _slots((gpus or nvidia_gpus)(), "found on this machine", "no NVIDIA GPU was found")
+
+
+def _on_cpu(slot: Slot) -> Slot:
+    return replace(slot, device="", place=slot.device, why="DEVICE=cpu")
 
 
 def _names(text: str) -> list[str]:

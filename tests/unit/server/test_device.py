@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from runtime import precision
 from server.device import (
     BootError,
     DeviceError,
@@ -17,7 +20,9 @@ from server.device import (
     needs_gpu,
     open_device,
     run_kernel,
+    tune,
 )
+from server.gpuconfig import GpuPlan
 from server.settings import load_settings
 from server.slots import Slot
 from server.state import DeviceReport
@@ -140,3 +145,47 @@ def test_choosing_the_cpu_does_not_import_torch() -> None:
 def test_the_cpu_has_no_memory_figures() -> None:
     report = DeviceReport()
     assert device_memory(report) is report
+
+
+@pytest.fixture
+def policy() -> Iterator[None]:
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = precision.current()
+    flags = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    yield
+    precision.set_policy(before)
+    matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = flags
+
+
+@pytest.mark.usefixtures("policy")
+def test_on_a_cpu_the_plan_sets_the_precision_and_nothing_of_cuda() -> None:
+    settings = tune(GpuPlan(workers=2, batch=6, amp=False), load_settings(), DeviceReport())
+    assert (settings.batch_size_per_gpu, settings.gunicorn_workers) == (6, 2)
+    assert not precision.current().amp
+
+
+@pytest.mark.usefixtures("policy")
+@pytest.mark.parametrize(("amp", "fraction"), [(True, 0.9), (False, None)])
+def test_on_a_gpu_the_plan_s_memory_and_precision_are_put_into_force(
+    monkeypatch: pytest.MonkeyPatch, amp: bool, fraction: float | None
+) -> None:
+    import torch
+
+    shares: list[tuple[float, int]] = []
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, of: shares.append((share, of))
+    )
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda _number: SimpleNamespace(total_memory=24 * 1024**3),
+    )
+    gpus = GpuPlan(by_memory=True, memory_fraction=fraction, amp=amp, cudnn_benchmark=amp)
+    settings = tune(gpus, load_settings(), DeviceReport(kind="cuda"))
+    assert settings.batch_size_per_gpu == 8
+    assert shares == ([] if fraction is None else [(fraction, 0)])
+    assert torch.backends.cudnn.benchmark is amp
+    assert torch.backends.cuda.matmul.allow_tf32 is amp
+    assert precision.current() == precision.Policy(amp, amp)

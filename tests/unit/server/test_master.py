@@ -16,6 +16,7 @@ from gunicorn.errors import HaltServer
 
 from server import master as master_module
 from server.board import Outcome
+from server.gpuconfig import plan_gpus
 from server.master import OUR_GEVENT, Master, get_master, poisoned, refuse
 from server.settings import load_settings
 from server.slots import Slot
@@ -51,11 +52,12 @@ def config(**options: Any) -> Config:
 
 
 def make(slots: tuple[Slot, ...] = CPU, **settings: Any) -> Master:
-    return Master(load_settings(**{"OPS_PORT": 0, **settings}), slots)
+    made = load_settings(**{"OPS_PORT": 0, **settings})
+    return Master(made, plan_gpus(made, slots))
 
 
 def worker(age: int) -> Any:
-    return SimpleNamespace(age=age)
+    return SimpleNamespace(age=age, cfg=SimpleNamespace(workers=2))
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +144,7 @@ def test_each_worker_gets_the_lowest_free_slot_and_gives_it_back() -> None:
     for age in (1, 2):
         master.pre_fork(server, worker(age))
     assert [master.place(worker(age)).slot.index for age in (1, 2)] == [0, 1]
+    assert master.place(worker(1)).gpus.workers == 2
     master.board.note(1).write(Outcome.READY)
     master.child_exit(server, worker(1))
     master.pre_fork(server, worker(3))
@@ -230,3 +233,13 @@ def test_any_other_answer_of_the_driver_is_poison(tmp_path: Path, code: int) -> 
 
 def test_no_driver_is_no_poison() -> None:
     assert poisoned("libno_such_driver.so.1") == ""
+
+
+def test_a_total_batch_is_not_divided_among_more_workers_than_was_planned() -> None:
+    master = make(GPUS, total_batch_size=8, gunicorn_workers=2)
+    server = FakeServer(worker_class="gthread", workers=1)
+    with pytest.raises(SystemExit):
+        master.on_starting(server)
+    assert "TOTAL_BATCH_SIZE=8" in server.log.lines[0]
+    assert "set GUNICORN_WORKERS instead of -w" in server.log.lines[0]
+    master.on_starting(FakeServer(worker_class="gthread", workers=2))

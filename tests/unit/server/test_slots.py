@@ -29,6 +29,19 @@ def test_device_cpu_means_one_cpu_slot_whatever_there_is() -> None:
     assert (slot.device, slot.name, slot.why) == ("", "cpu", "DEVICE=cpu")
 
 
+def test_on_a_cpu_the_names_in_device_slots_are_places_of_their_own() -> None:
+    slots = find_slots(load_settings(DEVICE="cpu", DEVICE_SLOTS="0,1,left/2"), "0", two)
+    assert [(slot.index, slot.device, slot.name) for slot in slots] == [
+        (0, "", "cpu-0"),
+        (1, "", "cpu-1"),
+        (2, "", "cpu-left_2"),
+    ]
+    assert {slot.why for slot in slots} == {"DEVICE=cpu"}
+    assert [slot.label for slot in slots][0] == "cpu-0"
+    with pytest.raises(SettingsError, match="once only"):
+        find_slots(load_settings(DEVICE="cpu", DEVICE_SLOTS="1,1"), None)
+
+
 def test_device_slots_win_over_cuda_visible_devices() -> None:
     slots = find_slots(load_settings(DEVICE_SLOTS="3, GPU-ab/c"), "0", two)
     assert [(slot.index, slot.device, slot.name) for slot in slots] == [

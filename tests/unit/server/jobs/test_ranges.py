@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -115,14 +116,15 @@ def test_a_range_that_was_given_up_is_open_again_but_two_helpers_are_enough(
 def test_helpers_lose_their_ranges_with_the_attempt(store: JobStore, job: Job, end: str) -> None:
     part = helped(store)
     assert store.ranges.held(part)
-    {
+    endings: dict[str, Callable[[], object]] = {
         "cancel": lambda: store.cancel(job.id),
         "delete": lambda: store.delete(job.id),
         "release": lambda: store.release(job),
         "give_up": lambda: store.give_up(job, "killed"),
         "recover": lambda: store.recover(replace(ME, pid=9)),
         "withdraw": lambda: store.ranges.withdraw(job),
-    }[end]()
+    }
+    endings[end]()
     assert not store.ranges.held(part)
     assert not store.ranges.heartbeat(part, LEASE_S)
     assert not store.ranges.finish(part)
