@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,13 +12,25 @@ import numpy as np
 import pytest
 
 from face_detect_utils.base import Edges, Image, LandmarkModel, TrackedFace
-from face_detect_utils.track import ROW_SIZE
-from models.lipsync.base import Rect
-from tests.unit.trans_dh_service.fakes import FakeDetector
+from face_detect_utils.landmarks import OnnxLandmarks
+from face_detect_utils.track import ROW_SIZE, FaceTracker
+from face_detect_utils.yunet import YunetDetector
+from models.lipsync.base import LipItem, LipPatch, Pose, Rect
+from tests.unit.trans_dh_service.dubs import a_task
+from tests.unit.trans_dh_service.fakes import (
+    FakeDetector,
+    FakeLane,
+    FakeLips,
+    FakeWatch,
+    fake_tools,
+)
 from tests.unit.trans_dh_service.media import frame_image, number_of
 from trans_dh_service import faces as faces_module
 from trans_dh_service.cache import save_arrays
 from trans_dh_service.faces import CHUNK_FRAMES, FaceBook
+from trans_dh_service.pipeline import dub
+
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 
 
 @dataclass
@@ -314,3 +326,70 @@ def test_a_face_outside_the_picture_has_no_landmarks(
     assert pose is not None
     assert pose.landmarks is not None
     assert np.isnan(pose.landmarks).all()
+
+
+class SeeingLips(FakeLips):
+    """Lips that want landmarks and keep the poses they are given."""
+
+    wants_landmarks = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.poses: list[Pose] = []
+
+    def render(self, items: Sequence[LipItem]) -> list[LipPatch]:
+        self.poses += [item.pose for item in items]
+        return super().render(items)
+
+
+@pytest.mark.parametrize("wants", [True, False])
+def test_a_dub_gives_landmarks_to_a_backend_that_wants_them(tmp_path: Path, wants: bool) -> None:
+    lips, marks = SeeingLips(), Marks()
+    lips.wants_landmarks = wants
+    lane = FakeLane(lips)
+    tools = replace(fake_tools(lane, tmp_path / "cache"), landmarks=marks)
+    try:
+        result = dub(a_task(tmp_path, sound_s=0.5), tools, FakeWatch())
+    finally:
+        lane.close()
+    assert result.frames_with_face == len(lips.poses)
+    assert all((pose.landmarks is not None) == wants for pose in lips.poses)
+    assert all(pose.face is not None for pose in lips.poses)
+    assert (marks.calls > 0) == wants
+
+
+def real_book(folder: Path) -> FaceBook:
+    """A book with the networks of the shared folder, which followed thirty real frames."""
+    clip, weights = SHARED / "clips" / "person_b.mp4", SHARED / "weights"
+    for needed in (clip, weights / "yunet_n_320_320.onnx", weights / "facemesh468_192.onnx"):
+        if not needed.is_file():
+            pytest.skip(f"{needed} is not there")
+    detector = YunetDetector(weights / "yunet_n_320_320.onnx", "cpu")
+    landmarks = OnnxLandmarks(weights / "facemesh468_192.onnx", "cpu")
+    book = FaceBook(detector, 5, Span(30), folder, landmarks)
+    with av.open(str(clip)) as video:
+        for frame in video.decode(video=0):
+            if book.known == book.frames:
+                break
+            book.follow(frame.reformat(format="yuv420p"))
+    return book
+
+
+def test_real_landmarks_lie_on_the_real_face(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces_module, "FaceTracker", FaceTracker)
+    book = real_book(tmp_path)
+    for index in range(book.frames):
+        pose = book.pose(index)
+        assert pose is not None
+        assert pose.face is not None
+        assert pose.landmarks is not None
+        face, marks = pose.face, pose.landmarks
+        width, height = face.right - face.left, face.bottom - face.top
+        assert 0.5 < width / height < 1
+        assert pose.size_px == pytest.approx(0.89 * height, rel=0.15)
+        lips = (marks[48] + marks[54]) / 2
+        assert lips == pytest.approx((pose.mouth_x_px, pose.mouth_y_px), abs=0.08 * pose.size_px)
+        assert marks[8, 1] == pytest.approx(face.bottom, abs=0.1 * height)
+        assert face.top < marks[:, 1].min() < marks[29, 1] < lips[1]
