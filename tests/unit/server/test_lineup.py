@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models.catalog import ModelEntry, ModelFile, ModelKind
+from models.catalog import ENTRIES, ModelEntry, ModelFile, ModelKind
 from server.lineup import Lineup, line_up
 from server.settings import SettingsError, load_settings
 
@@ -79,3 +80,31 @@ def test_another_catalogue_may_be_without_viseme() -> None:
     entries = [ModelEntry("lips", ModelKind.LIPSYNC, "x:y", (ModelFile("lips.bin"),))]
     found = line_up(load_settings(LIPSYNC_MODEL="lips"), entries)
     assert found == Lineup(("haar",), ("lips",))
+
+
+def names_of(model: str) -> list[set[str]]:
+    """Per file of a model, its own name and the others; of patterns the last part."""
+    entry = next(entry for entry in ENTRIES if entry.name == model)
+    return [{file.path, *file.others} for file in entry.files]
+
+
+def test_the_catalogue_knows_the_names_that_loaders_of_faces_look_for() -> None:
+    from face_detect_utils import files
+
+    wanted = {"yunet": files.YUNET, "scrfd": files.SCRFD, "landmarks": files.LANDMARKS}
+    for model, patterns in wanted.items():
+        entry = next(entry for entry in ENTRIES if entry.name == model)
+        found = [Path(pattern).name for pattern in entry.files[0].others]
+        assert tuple(dict.fromkeys(found)) == patterns
+        assert any(fnmatch(entry.files[0].path, pattern) for pattern in patterns)
+
+
+def test_the_catalogue_knows_the_names_that_other_loaders_look_for() -> None:
+    from models import restore
+    from models.audio import whisper
+    from models.lipsync.muse import files
+
+    assert names_of("restorer") == [{"gfpgan.onnx", *restore.PATTERNS}]
+    assert names_of("whisper") == [set(whisper.FILES)]
+    assert names_of("musetalk") == [set(files.V1), set(files.VAE)]
+    assert names_of("musetalk-v1.5") == [set(files.V15), set(files.VAE)]
