@@ -7,10 +7,11 @@ What it is not: the tracker (face_detect_utils/track.py) or a lip-sync backend.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -73,11 +74,21 @@ class FaceBook:
         points = "" if landmarks is None else f"-{landmarks.name}"
         self.folder = folder / f"faces-{detector.name}-{detect_every}{points}-v{_VERSION}"
         self._tracker = FaceTracker(self._detector, detect_every)
+        self._gray: NDArray[np.uint8] | None = None
         self._load()
+
+    def refresh(self) -> None:
+        """Take over what other processes have learned of this video since."""
+        self._load()
+
+    def keep(self) -> None:
+        """Write what is known so far, for others who follow the same video."""
+        if self._gray is not None:
+            self._save(self._gray)
 
     def follow(self, picture: av.VideoFrame) -> None:
         """Take frame number `known` of the video."""
-        gray = small_gray(picture)
+        gray = self._gray = small_gray(picture)
         small = self._tracker.update(gray, lambda: small_bgr(picture))
         if small is not None:
             face = small.unscaled(small_scale(picture.width, picture.height))
@@ -137,32 +148,50 @@ class FaceBook:
 
     def decided(self, index: int) -> bool:
         """Whether `pose(index)` and `gain(index)` are final."""
-        ahead = max(self.fade_frames, WINDOW - 1)
-        return self.known > min(index + ahead, self.frames - 1)
+        return self.known >= self.horizon(index)
+
+    def horizon(self, index: int) -> int:
+        """How many rows must be known before `pose(index)` and `gain(index)` are final."""
+        return min(index + max(self.fade_frames, WINDOW - 1) + 1, self.frames)
 
     def with_face(self, indices: Sequence[int]) -> int:
         """How many of the frames `indices` have a face."""
         return int(np.count_nonzero(~np.isnan(self._rows[np.asarray(indices), 0])))
 
     def _save(self, gray: NDArray[np.uint8]) -> None:
-        """Rows first, then the state that counts them: a crash between loses one chunk at most."""
+        """Rows first, then the state that counts them: a crash between loses one chunk at most.
+        What another process has written beyond them stays.
+        """
+        stored = self._stored()
+        if stored is not None and int(stored["known"]) >= self.known:
+            return
         first = (self.known - 1) // CHUNK_FRAMES * CHUNK_FRAMES
         chunk = {"rows": self._rows[first : self.known], "marks": self._marks[first : self.known]}
         save_arrays(self._chunk(first), chunk)
         state = {"known": np.array(self.known), "row": self._tracker.row(), "gray": gray}
         save_arrays(self.folder / "state.npz", state)
 
-    def _load(self) -> None:
+    def _stored(self) -> dict[str, NDArray[Any]] | None:
+        """The state on disk, or None where there is none that fits."""
         state = load_arrays(self.folder / "state.npz")
         if state is None or {"known", "row", "gray"} - state.keys():
+            return None
+        fits = 0 < int(state["known"]) <= self.frames and state["row"].shape == (ROW_SIZE,)
+        return state if fits else None
+
+    def _load(self) -> None:
+        state = self._stored()
+        if state is None or int(state["known"]) <= self.known:
             return
         known = int(state["known"])
-        if not 0 < known <= self.frames or state["row"].shape != (ROW_SIZE,):
-            return
-        for first in range(0, known, CHUNK_FRAMES):
+        for first in range(self.known // CHUNK_FRAMES * CHUNK_FRAMES, known, CHUNK_FRAMES):
             if not self._load_chunk(first, min(first + CHUNK_FRAMES, known)):
+                # A state whose rows are damaged would keep them from being written again.
+                with suppress(OSError):
+                    (self.folder / "state.npz").unlink()
+                self._rows[self.known :] = np.nan
                 return
-        gray = np.ascontiguousarray(state["gray"], np.uint8)
+        gray = self._gray = np.ascontiguousarray(state["gray"], np.uint8)
         self._tracker = FaceTracker.resume(self._detector, self._every, state["row"], gray)
         self.known = known
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -72,6 +73,18 @@ def dub(task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:
     return _Dub(task, tools, watch).run()
 
 
+def dub_range(task: DubTask, tools: DubTools, watch: DubWatch, first: int, end: int) -> int:
+    """Make the missing segments `first` up to but without `end` of a dub that another worker plans
+    and joins; how many were made. The same task gives the same pictures, whoever makes them.
+
+    Raises:
+        StoppedError: the watch asked to stop, or the work folder holds another plan.
+        Exception: as `dub`.
+    """
+    _tune()
+    return _Dub(task, tools, watch).help(first, end)
+
+
 def _tune() -> None:
     """Two settings of the process that the stages need to run side by side.
 
@@ -96,6 +109,7 @@ class _Dub:
         for left in self._task.work_dir.glob("*.part"):
             left.unlink(missing_ok=True)
         scene = self._scene()
+        self._put_plan(scene.plan)
         self._watch.stage(Stage.RENDER)
         made = self._render(scene)
         self._watch.stage(Stage.JOIN)
@@ -106,6 +120,15 @@ class _Dub:
             made += self._render(scene)
             self._join(scene)
         return self._result(scene, made)
+
+    def help(self, first: int, end: int) -> int:
+        plan = load_plan(self._task.work_dir)
+        scene = self._scene()
+        if plan is None or scene.plan != plan:
+            raise StoppedError("the work folder holds no plan of this task")
+        made = self._fill(scene, first, end)
+        scene.book.keep()
+        return made
 
     def _scene(self) -> Scene:
         """Look at the inputs and learn what is needed of both, side by side."""
@@ -181,10 +204,8 @@ class _Dub:
         return lipsync.attach(known, book.folder / f"frames-{lipsync.name}")
 
     def _plan(self, source: Source, sound: Sound, hashes: tuple[str, str]) -> Plan:
-        """The plan in the work folder, or a new one; a plan of other inputs is thrown away with
-        its segments.
-        """
-        plan = Plan(
+        """The shape of the result."""
+        return Plan(
             fps=source.fps,
             frames=frames_for(sound.seconds, source.fps),
             segment_frames=segment_frames_for(self._task.segment_s, source.fps),
@@ -195,11 +216,13 @@ class _Dub:
             seconds=sound.seconds,
             fingerprint=self._fingerprint(hashes),
         )
+
+    def _put_plan(self, plan: Plan) -> None:
+        """Write the plan down; one of other inputs is thrown away with its segments."""
         if load_plan(self._task.work_dir) != plan:
             for path in self._task.work_dir.glob("segment_*"):
                 path.unlink()
             save_plan(self._task.work_dir, plan)
-        return plan
 
     def _fingerprint(self, hashes: tuple[str, str]) -> str:
         tools = self._tools
@@ -216,16 +239,25 @@ class _Dub:
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def _render(self, scene: Scene) -> int:
-        """Make what is missing; returns the number of segments made."""
+        """Make what is missing, maybe with others; returns the number of segments made here."""
         plan, made = scene.plan, 0
-        for first, end in gaps(scene.work_dir, plan):
+        if self._task.share is not None:
+            with closing(self._task.share(scene.work_dir, plan)) as parts:
+                for first, end in parts:
+                    made += self._fill(scene, first, end)
+            scene.book.refresh()
+        made += self._fill(scene, 0, plan.segments)
+        self._watch.progress(plan.frames, plan.frames)
+        return made
+
+    def _fill(self, scene: Scene, first: int, end: int) -> int:
+        """Make the missing segments `first` up to but without `end`."""
+        plan, made = scene.plan, 0
+        for start, stop in gaps(scene.work_dir, plan, first, end):
             if self._watch.stopped():
                 raise StoppedError("the dub was asked to stop")
-            missing = sum(
-                plan.start(stop) - plan.start(start) for start, stop in gaps(scene.work_dir, plan)
-            )
-            made += Render(scene, first, end).run(plan.frames - missing)
-        self._watch.progress(plan.frames, plan.frames)
+            missing = sum(plan.start(b) - plan.start(a) for a, b in gaps(scene.work_dir, plan))
+            made += Render(scene, start, stop).run(plan.frames - missing)
         return made
 
     def _join(self, scene: Scene) -> None:

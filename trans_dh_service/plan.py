@@ -10,7 +10,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +51,13 @@ class Plan:
     def segment_s(self, segment: int) -> float:
         """Length of a segment in seconds."""
         return float((self.start(segment + 1) - self.start(segment)) / self.fps)
+
+
+Share = Callable[[Path, Plan], Generator[tuple[int, int], None, None]]
+"""Deals out the segments of a work folder as ranges (first, end), when several workers make one
+dub: asked for the next range, it may take the one before as made; it ends when every segment is
+there, and is closed when the dub ends early.
+"""
 
 
 @dataclass(frozen=True)
@@ -117,10 +124,12 @@ def segments_done(work_dir: Path, plan: Plan) -> int:
     return done
 
 
-def gaps(work_dir: Path, plan: Plan) -> list[tuple[int, int]]:
-    """The missing segments as ranges (first, end), in order."""
+def gaps(
+    work_dir: Path, plan: Plan, first: int = 0, end: int | None = None
+) -> list[tuple[int, int]]:
+    """The missing segments from `first` up to but without `end` as ranges, in order."""
     found: list[tuple[int, int]] = []
-    for index in range(plan.segments):
+    for index in range(first, plan.segments if end is None else end):
         if segment_path(work_dir, index).is_file():
             continue
         if found and found[-1][1] == index:

@@ -17,6 +17,7 @@ from typing import Any
 import av
 
 from trans_dh_service.compose import paste
+from trans_dh_service.faces import CHUNK_FRAMES
 from trans_dh_service.flow import Channel, Flow, HaltedError
 from trans_dh_service.mark import Mark
 from trans_dh_service.paint import Painter, Work
@@ -115,6 +116,7 @@ class Render:
                 waiting.append(Shot(index, frame.index, frame.picture))
                 while waiting and self._decided(waiting[0].source):
                     self._shots.put(waiting.popleft())
+        self._look_ahead(waiting)
         for shot in waiting:
             self._shots.put(shot)
         self._shots.close()
@@ -124,10 +126,28 @@ class Render:
         book = self._scene.book
         wanted = source_frame(first, self._plan.source_frames, self._plan.loop)
         target = book.frames if first >= book.frames else wanted
+        self._follow_to(target)
+
+    def _look_ahead(self, waiting: Iterable[Shot]) -> None:
+        """Follow a little beyond the end: the last frames' faces must not depend on where this run
+        ends.
+        """
+        late = [shot.source for shot in waiting if not self._decided(shot.source)]
+        if late:
+            self._follow_to(self._scene.book.horizon(max(late)))
+
+    def _follow_to(self, target: int) -> None:
+        """Follow up to but without frame `target`, or take what others have learned of it."""
+        book = self._scene.book
         if self._scene.learned is None or book.known >= target:
+            return
+        book.refresh()
+        if book.known >= target:
             return
         with closing(self._scene.source.forward(book.known, target)) as frames:
             for frame in frames:
+                if frame.index % CHUNK_FRAMES == 0:
+                    book.refresh()
                 self._follow(frame.index, frame.picture)
                 if frame.index % _CHECK_EVERY == 0:
                     self._check()

@@ -10,13 +10,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
 from face_detect_utils.base import FaceDetector, LandmarkModel
 from models.audio.base import SpeechModel
 from models.lipsync.base import Image, LipItem, LipPatch, LipSync
+
+if TYPE_CHECKING:
+    from trans_dh_service.plan import Share
 
 
 class Loop(StrEnum):
@@ -72,7 +75,8 @@ class Encoding:
 class DubTask:
     """One video and one recording. `work_dir` keeps segments between attempts; `output` appears
     whole or not at all. `restore`: sharpen the painted face, where the tools can; `watermark`: the
-    text that is drawn on every frame, "" for none.
+    text that is drawn on every frame, "" for none. `share` deals out the segments where other
+    workers may help.
     """
 
     video: Path
@@ -84,6 +88,7 @@ class DubTask:
     detect_every: int = 5
     restore: bool = False
     watermark: str = ""
+    share: Share | None = None
 
 
 @dataclass(frozen=True, eq=False)
