@@ -127,7 +127,7 @@ class SpeechReader:
     """Features of any output frame, made in blocks on a fixed grid, so a resume gets the same."""
 
     def __init__(self, sound: Sound, model: SpeechModel, fps: Fraction, frames: int) -> None:
-        self._model = model
+        self._model = model.for_length(sound.speech_samples)
         self._fps = fps
         self._frames = frames
         self._pcm = np.memmap(sound.pcm, np.dtype("<i2"), "r", shape=(sound.speech_samples,))

@@ -24,6 +24,12 @@ class SpeechModel(ABC):
     before_s: float
     after_s: float
 
+    def for_length(self, samples: int) -> SpeechModel:
+        """This model for a recording of so many samples: for models whose numbers near the end
+        depend on where it is. The default looks at sound alone.
+        """
+        return self
+
     @abstractmethod
     def features(
         self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]

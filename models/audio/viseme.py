@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.audio import logmel
+from models.audio import logmel, window
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
 from runtime.sessions import open_session
 
@@ -27,8 +27,6 @@ SHAPES = ("opening", "width", "rounding", "teeth", "closure")
 # Frames of 10 ms that the network looks at before and after the one it answers for.
 LEFT_FRAMES = 52
 RIGHT_FRAMES = 16
-# How much missing sound at a window's end is taken for rounding and filled with zeros.
-SLACK_S = 0.002
 BLOCK_FRAMES = 6000
 
 
@@ -56,7 +54,7 @@ class VisemeAudio(SpeechModel):
         the 16 kHz grid. Raises ValueError for a wrong shape or type, for values that are not
         finite, times that fall, or samples that do not reach far enough.
         """
-        self._check(samples, start_s, times_s)
+        window.check(self, samples, start_s, times_s)
         if len(times_s) == 0:
             return np.zeros((0, len(SHAPES)), np.float32)
         first = math.floor(times_s[0] * logmel.FRAMES_PER_S)
@@ -78,28 +76,6 @@ class VisemeAudio(SpeechModel):
             fed = np.ascontiguousarray(seen.T[None])
             blocks.append(self._session.run(None, {self._input: fed})[0][0].T)
         return np.concatenate(blocks)
-
-    def _check(
-        self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
-    ) -> None:
-        if samples.ndim != 1 or samples.dtype != np.float32:
-            raise ValueError(
-                f"samples are {samples.dtype} {list(samples.shape)}; float32 [N] is needed"
-            )
-        if not np.isfinite(samples).all():
-            raise ValueError("samples hold NaN or infinity; finite values are needed")
-        if times_s.ndim != 1 or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
-            raise ValueError("times_s must be a rising row of finite seconds")
-        if len(times_s):
-            self._check_reach(start_s, start_s + len(samples) / SAMPLE_RATE_HZ, times_s)
-
-    def _check_reach(self, start_s: float, end_s: float, times_s: NDArray[np.float64]) -> None:
-        need_from, need_to = times_s[0] - self.before_s, times_s[-1] + self.after_s
-        if start_s > need_from + SLACK_S or end_s < need_to - SLACK_S:
-            raise ValueError(
-                f"samples reach from {start_s:.3f} s to {end_s:.3f} s; these times need "
-                f"{need_from:.3f} s to {need_to:.3f} s (pad the recording's ends with zeros)"
-            )
 
 
 def _sample(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:

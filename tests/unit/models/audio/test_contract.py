@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.audio import viseme
+from models.audio import mel, viseme
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
 
 Load = Callable[[str, Path], SpeechModel]
-LOADERS: dict[str, Load] = {"viseme-audio": viseme.load}
+LOADERS: dict[str, Load] = {"mel": mel.load, "viseme-audio": viseme.load}
 SECONDS = 9.0
 
 
@@ -68,7 +68,7 @@ def test_no_times_give_no_rows(speech: SpeechModel) -> None:
 def test_the_model_names_itself_and_bounds_its_reach(speech: SpeechModel) -> None:
     assert speech.name in LOADERS
     assert 0 < speech.before_s <= 1.5
-    assert 0 < speech.after_s <= 0.2
+    assert 0 < speech.after_s <= 0.25
 
 
 @settings(max_examples=25, deadline=None)

@@ -26,7 +26,10 @@ FEATURES = [
 ]
 
 
-def feature(values: tuple[float, ...]) -> NDArray[np.float32]:
+Feature = tuple[float, ...] | NDArray[np.float32]
+
+
+def feature(values: Feature) -> NDArray[np.float32]:
     return np.array(values, np.float32)
 
 
@@ -83,7 +86,7 @@ def learned(backend: LipSync) -> Any:
 
 
 def item(
-    backend: LipSync, values: tuple[float, ...] = OPEN, turn_deg: float = 0.0, x: float = 0.0
+    backend: LipSync, values: Feature = OPEN, turn_deg: float = 0.0, x: float = 0.0
 ) -> LipItem:
     crop, where = cut(picture(2.0, turn_deg, x), pose(2.0, turn_deg, x), backend)
     return LipItem(crop, where, feature(values), learned(backend))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.lipsync.base import LipItem
+from models.lipsync.base import FaceSample, LipItem
 from models.lipsync.viseme import load
-from tests.unit.models.lipsync.scenes import item, pose
+from tests.unit.models.lipsync.scenes import cut, item, picture, pose
 
 LIPS = load("cuda", Path("/nowhere"))
 
@@ -29,3 +29,12 @@ def test_what_is_no_picture_is_refused(crop: np.ndarray) -> None:
     work = item(LIPS)
     with pytest.raises(ValueError, match="uint8"):
         LIPS.render([LipItem(crop, work.pose, work.feature, work.source)])
+
+
+def test_a_dark_face_gets_a_dark_mouth() -> None:
+    dark = (picture() // 3).astype(np.uint8)
+    crop, where = cut(dark, pose(), LIPS)
+    bright = item(LIPS)
+    dim = LipItem(crop, where, bright.feature, LIPS.learn([FaceSample(crop, where, 0.0)]))
+    patches = LIPS.render([bright, dim])
+    assert patches[1].image.mean() < 0.6 * patches[0].image.mean()
