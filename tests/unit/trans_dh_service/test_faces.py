@@ -393,3 +393,42 @@ def test_real_landmarks_lie_on_the_real_face(
         assert lips == pytest.approx((pose.mouth_x_px, pose.mouth_y_px), abs=0.08 * pose.size_px)
         assert marks[8, 1] == pytest.approx(face.bottom, abs=0.1 * height)
         assert face.top < marks[:, 1].min() < marks[29, 1] < lips[1]
+
+
+def test_a_book_takes_over_what_another_process_has_learned_since(
+    tmp_path: Path, tracker: type[CountingTracker]
+) -> None:
+    span = Span(3 * CHUNK_FRAMES)
+    mine = FaceBook(FakeDetector(), 5, span, tmp_path)
+    other = FaceBook(FakeDetector(), 5, span, tmp_path)
+    follow(other, 2 * CHUNK_FRAMES + 7)
+    other.keep()
+    follow(mine, 10)
+    tracker.updates = 0
+    mine.refresh()
+    assert (mine.known, tracker.updates) == (other.known, 0)
+    follow(mine, 1)
+    assert [mine.glimpse(index) for index in range(other.known)] == [
+        other.glimpse(index) for index in range(other.known)
+    ]
+
+
+def test_a_book_that_lags_behind_overwrites_nothing(tmp_path: Path) -> None:
+    span = Span(3 * CHUNK_FRAMES)
+    late = FaceBook(FakeDetector(), 5, span, tmp_path)
+    follow(FaceBook(FakeDetector(), 5, span, tmp_path), 2 * CHUNK_FRAMES)
+    follow(late, CHUNK_FRAMES + 3)
+    late.keep()
+    late.refresh()
+    assert late.known == 2 * CHUNK_FRAMES
+
+
+def test_a_damaged_chunk_is_written_again(tmp_path: Path) -> None:
+    span = Span(3 * CHUNK_FRAMES)
+    book = FaceBook(FakeDetector(), 5, span, tmp_path)
+    follow(book, 2 * CHUNK_FRAMES)
+    (book.folder / "rows_000000.npz").write_bytes(b"half")
+    again = FaceBook(FakeDetector(), 5, span, tmp_path)
+    assert again.known == 0
+    follow(again, CHUNK_FRAMES)
+    assert FaceBook(FakeDetector(), 5, span, tmp_path).known == CHUNK_FRAMES
