@@ -6,6 +6,7 @@ survive lossy codecs, scaling and a change of format.
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -142,6 +143,17 @@ def make_sound(
         for block in _blocks(tone(seconds, rate_hz), layout, rate_hz):
             container.mux(stream.encode(block))
         container.mux(stream.encode(None))
+    return path
+
+
+def make_pauses(path: Path, *parts: tuple[float, bool], rate_hz: int = 16000) -> Path:
+    """A WAV of parts that are a tone (True) or silent, each so many seconds long."""
+    at = [np.arange(round(seconds * rate_hz)) / rate_hz for seconds, _ in parts]
+    loud = [loud for _, loud in parts]
+    spoken = [0.4 * np.sin(2 * np.pi * 220 * t) * on for t, on in zip(at, loud, strict=True)]
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        file.writeframes((np.concatenate(spoken) * 32767).astype("<i2").tobytes())
     return path
 
 

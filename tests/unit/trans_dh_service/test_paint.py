@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,13 +14,12 @@ import pytest
 
 from models.lipsync.base import LipItem, LipPatch
 from tests.unit.trans_dh_service.fakes import FakeLane, FakeLips, FakeWatch, fake_tools
-from tests.unit.trans_dh_service.media import Clip, luma_of, make_video
+from tests.unit.trans_dh_service.media import Clip, luma_of, make_pauses, make_video
 from trans_dh_service.pipeline import dub
 from trans_dh_service.task import DubResult, DubTask, DubTools, RestTools, StoppedError
 
 pytestmark = pytest.mark.usefixtures("steady")
 
-RATE_HZ = 16000
 SPEAKING, AT_REST = 200, 80
 FRAMES = 100
 """Four seconds: one of speech, two of silence, one of speech."""
@@ -78,7 +76,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.lanes = [FakeLane(self.network), FakeLane(self.calm)]
         self.video = make_video(self.folder / "in.mp4", Clip(frames=60))
-        self.audio = a_recording(self.folder / "in.wav", (1.0, True), (2.0, False), (1.0, True))
+        self.audio = make_pauses(self.folder / "in.wav", (1.0, True), (2.0, False), (1.0, True))
 
     def tools(self, rest: bool = True) -> DubTools:
         tools = fake_tools(self.lanes[0], self.folder / "cache")
@@ -89,16 +87,6 @@ class Bench:
         output = self.folder / f"{name}.mp4"
         task = DubTask(self.video, self.audio, self.folder / name, output, segment_s=0.5)
         return dub(task, self.tools(**tools), watch or FakeWatch())
-
-
-def a_recording(path: Path, *parts: tuple[float, bool]) -> Path:
-    at = [np.arange(round(seconds * RATE_HZ)) / RATE_HZ for seconds, _ in parts]
-    loud = [loud for _, loud in parts]
-    spoken = [0.4 * np.sin(2 * np.pi * 220 * t) * on for t, on in zip(at, loud, strict=True)]
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        file.writeframes((np.concatenate(spoken) * 32767).astype("<i2").tobytes())
-    return path
 
 
 @pytest.fixture
@@ -168,7 +156,7 @@ def test_a_cheap_backend_paints_its_own_rest(bench: Bench, monkeypatch: pytest.M
 
 
 def test_a_recording_without_a_pause_needs_no_resting_backend(bench: Bench) -> None:
-    a_recording(bench.audio, (2.0, True))
+    make_pauses(bench.audio, (2.0, True))
     assert bench.dub().frames_rested == 0
     assert bench.calm.learned == 0
 
