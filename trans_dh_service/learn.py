@@ -19,8 +19,6 @@ from trans_dh_service.faces import FaceBook
 from trans_dh_service.source import Source
 from trans_dh_service.task import StoppedError
 
-LEARN_S = 4.0
-"""How much of the video is shown, from the first frame with a face on."""
 MOST_SAMPLES = 40
 SAMPLE_BYTES = 64 * 1024**2
 """The samples' pictures together stay below this."""
@@ -52,7 +50,7 @@ class Sampler:
         self._book = book
         self._lipsync = lipsync
         self._colours = colours
-        self._frames = max(1, round(LEARN_S * source.fps))
+        self._frames = max(1, round(lipsync.learn_s * source.fps))
 
     def samples(self, limit: int, stopped: Callable[[], bool]) -> list[FaceSample]:
         """Samples from the first `limit` frames, evenly spaced; empty where there is no face.

@@ -136,7 +136,8 @@ class LipPatch:
 class LipSync(ABC):
     """A backend. `speech` names the audio model whose features it takes; `max_batch` the most
     items per call. `wants_landmarks`: poses should carry 68 points where there is a model for them.
-    `infers`: `render` runs a network, so that a silent stretch is worth sparing.
+    `infers`: `render` runs a network, so that a silent stretch is worth sparing. `learn_s`: how
+    many seconds of a video `learn` wants to see; with 0 it is shown one frame.
     """
 
     name: str
@@ -144,6 +145,7 @@ class LipSync(ABC):
     max_batch: int
     wants_landmarks: bool = False
     infers: bool = False
+    learn_s: float = 4.0
 
     @abstractmethod
     def crop_box(self, pose: Pose) -> Box:
@@ -156,7 +158,7 @@ class LipSync(ABC):
         """What must be known of a source video before its frames can be rendered (rest pose,
         latents, ...).
 
-        Samples come from the video's first seconds, in order; at least one.
+        Samples come from the video's first `learn_s` seconds with a face, in order; at least one.
         """
 
     @abstractmethod

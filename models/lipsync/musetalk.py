@@ -65,6 +65,7 @@ class MuseTalk(LipSync):
     max_batch = 32
     wants_landmarks = True
     infers = True
+    learn_s = 0.0
 
     def __init__(self, version: Version, chain: Chain) -> None:
         self.name = version.name

@@ -50,6 +50,7 @@ class Wav2Lip(LipSync):
 
     speech = mel.NAME
     infers = True
+    learn_s = 0.0
 
     def __init__(self, name: str, network: Network, device: str) -> None:
         """`network`: mel [B, 1, 80, 16] and faces [B, 6, 96, 96] in, [B, 3, 96, 96] out, float32 on

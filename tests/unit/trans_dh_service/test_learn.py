@@ -50,6 +50,16 @@ def test_samples_are_spread_over_the_first_seconds(tmp_path: Path) -> None:
     assert 0 < pose.mouth_x_px < samples[0].crop.shape[1]
 
 
+def test_a_backend_that_needs_no_more_is_shown_one_frame(tmp_path: Path) -> None:
+    source = a_source(tmp_path)
+    book = a_book(source, tmp_path)
+    lips = FakeLips()
+    lips.learn_s = 0.0
+    samples = Sampler(source, book, lips, COLOURS).samples(1000, lambda: False)
+    assert [sample.time_s for sample in samples] == [0]
+    assert book.known == 2
+
+
 def test_a_limit_ends_the_search(tmp_path: Path) -> None:
     source = a_source(tmp_path)
     book = a_book(source, tmp_path)

@@ -144,3 +144,16 @@ def test_features_do_not_depend_on_where_reading_starts(tmp_path: Path) -> None:
     loud = np.array(values) > 0.1
     wanted = np.array([(index / fps) % Fraction(1, 2) < Fraction(1, 8) for index in range(frames)])
     assert (loud != wanted).mean() < 0.08
+
+
+def test_a_model_is_told_where_the_recording_ends(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    class Ending(FakeSpeech):
+        def for_length(self, samples: int) -> FakeSpeech:
+            told.append(samples)
+            return self
+
+    sound = prepared(make_sound(tmp_path / "a.wav", 1.5, rate_hz=16000), tmp_path / "work")
+    SpeechReader(sound, Ending(), Fraction(25), 30)
+    assert told == [24_000]
