@@ -62,14 +62,15 @@ class Claims:
 
     def claim(self, owner: Owner, lease_s: float) -> Job | None:
         """Take the oldest queued job, or None. Never the same job to two callers."""
-        if not self._anything_queued():
+        if not self.anything_queued():
             return None
         statement = claim_statement(owner, lease_s)
         with self._database.write() as connection:
             row = connection.execute(statement).mappings().one_or_none()
         return to_job(row) if row else None
 
-    def _anything_queued(self) -> bool:
+    def anything_queued(self) -> bool:
+        """Whether a job waits for a worker."""
         statement = sa.select(jobs.c.seq).where(jobs.c.state == _QUEUED).limit(1)
         with self._database.read() as connection:
             return connection.execute(statement).first() is not None

@@ -19,7 +19,9 @@ from server import metrics
 from server.jobs.claims import Owner
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
+from server.jobs.helper import Helper, RangeWatch
 from server.jobs.job import Job
+from server.jobs.share import Sharing
 from server.jobs.store import JobStore
 from server.jobs.sweep import sweep
 from server.jobs.watch import JobWatch, Stop
@@ -58,6 +60,8 @@ class JobRunner:
         self._on_finished = on_finished
         self.work = Work(settings, store, files, tools)
         self.owner = Owner(socket.gethostname(), state.device.slot, state.pid, state.started_at)
+        self.work.sharing = Sharing(settings, store, self.owner)
+        self.helper = Helper(settings, store, files, self.work, self.owner)
         self._lock = threading.Lock()
         self._watches: dict[str, JobWatch] = {}
         self._workers: list[threading.Thread] = []
@@ -108,6 +112,7 @@ class JobRunner:
         if why is not None:
             for watch in self._all():
                 watch.stop(why)
+        self.helper.stop(why)
         self._join(deadline)
         if why is not None or not self.running:
             self._end()
@@ -123,6 +128,7 @@ class JobRunner:
         """Stop the supervisor; give back what a stuck thread still holds."""
         for watch in self._all():
             self._try(partial(self._store.release, watch.job, Stop.DRAIN.value))
+        self.helper.give_back()
         self._ended.set()
         if self._supervisor.is_alive() and self._supervisor is not threading.current_thread():
             self._supervisor.join(_TICK_S * 8)
@@ -143,11 +149,30 @@ class JobRunner:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _JOB_NICE)
         while not self._closing.is_set():
             job = self._claim()
-            if job is None:
+            if job is not None:
+                go_on = self._work_on(job)
+            elif (part := self._help_with()) is not None:
+                go_on = self._help(part)
+            else:
                 self._store.changed.wait(_POLL_S)
                 self._store.changed.clear()
-            elif not self._work_on(job):
+                continue
+            if not go_on:
                 return
+
+    def _help_with(self) -> RangeWatch | None:
+        """A range of another worker's job, where this one has nothing to do."""
+        sharing = self.work.sharing
+        if sharing is None or not sharing.wanted or self.running:
+            return None
+        return self.helper.find()
+
+    def _help(self, watch: RangeWatch) -> bool:
+        """Whether the thread may take something else."""
+        if self._closing.is_set():
+            watch.stop(Stop.DRAIN)
+        with structlog.contextvars.bound_contextvars(job_id=watch.job.id):
+            return self.helper.run(watch)
 
     def _claim(self) -> Job | None:
         try:
@@ -194,6 +219,7 @@ class JobRunner:
             now = time.monotonic()
             beat = now >= beat_at
             alive = [self._tend(watch, beat=beat) for watch in self._all()]
+            alive.append(self._tend_helper(beat=beat))
             if beat and all(alive):
                 beat_at = now + self._settings.job_lease_s / 4
             if now >= recover_at and all(alive):
@@ -222,6 +248,19 @@ class JobRunner:
             self._try(lambda: self._give_up(watch))
         return True
 
+    def _tend_helper(self, *, beat: bool) -> bool:
+        """The same for the range that this worker helps with."""
+        if self.helper.watch is None:
+            return True
+        try:
+            busy = self.running > 0 or self._store.anything_queued()
+            if not self.helper.tend(beat=beat, busy=busy) and not self._closing.is_set():
+                self._add_worker()
+        except Exception as error:  # noqa: BLE001 - the supervisor outlives a broken store
+            log.error("heartbeat_failed", error=str(error))
+            return False
+        return True
+
     def _give_up(self, watch: JobWatch) -> None:
         """A job hangs: its thread cannot be ended, so it is left behind and replaced."""
         watch.stop(Stop.STALLED)
@@ -235,6 +274,7 @@ class JobRunner:
             self._add_worker()
 
     def _recover(self) -> None:
+        self._store.ranges.recover(self.owner)
         for job in self._store.recover(self.owner):
             log.warning("job_recovered", job_id=job.id, state=job.state.value, crashes=job.crashes)
             self._settle(job)

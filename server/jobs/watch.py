@@ -28,6 +28,7 @@ class Stop(StrEnum):
     DRAIN = "the worker ends"
     LOST = "the claim is no longer in force"
     STALLED = "no progress for too long"
+    YIELD = "a whole job goes first"
 
 
 class JobWatch:
@@ -41,6 +42,7 @@ class JobWatch:
         self._progress = job.progress
         self._done = job.segments_done
         self._total = job.segments_total
+        self._ahead: set[int] | None = None
         self._new_segment = False
         self._dirty = False
         self._moved_at = time.monotonic()
@@ -61,11 +63,32 @@ class JobWatch:
         """Segment `index` (from 0) of `total` is on disk."""
         with self._lock:
             self._total = total
-            if index + 1 > self._done:
-                self._done = index + 1
-                self._new_segment = True
+            if self._ahead is None:
+                self._found(index + 1)
+            else:
+                self._ahead.add(index)
+                self._found(self._done)
             self._advance(0)
         log.info("segment_finished", job_id=self.job.id, index=index, attempt=self.job.attempt)
+
+    def count(self, done: int, total: int) -> None:
+        """The first `done` segments are on disk, made here or by helpers. From now on segments come
+        in any order.
+        """
+        with self._lock:
+            self._total = total
+            self._ahead = self._ahead or set()
+            before = self._done
+            self._found(done)
+            if self._done > before:
+                self._advance(0)
+
+    def _found(self, done: int) -> None:
+        while self._ahead and done in self._ahead:
+            done += 1
+        if done > self._done:
+            self._done = done
+            self._new_segment = True
 
     def stopped(self) -> bool:
         """Whether the dub should end now."""

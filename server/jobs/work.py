@@ -6,7 +6,6 @@ What it is not: threads, claims or the supervisor (runner.py).
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,8 @@ from server import metrics
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
 from server.jobs.job import Job, JobError, JobOutcome, JobState
+from server.jobs.patience import insist
+from server.jobs.share import Sharing
 from server.jobs.store import JobStore
 from server.jobs.watch import JobWatch, Stop
 from server.settings import Settings
@@ -43,8 +44,6 @@ _NO_LIMITS = MediaLimits(1e9, 1e9, 2**31 - 1, 1e5)
 _STREAMS_APART_S = 0.3
 NO_FACE = "no face was found in the video: its pictures are unchanged"
 NO_RESTORER = "the face was not restored: this server has no restorer (gfpgan*.onnx in WEIGHTS_DIR)"
-_STORE_TRIES = 30
-_STORE_WAIT_S = 1.0
 
 
 class OutputError(RuntimeError):
@@ -70,6 +69,7 @@ class Work:
         self._files = files
         self._tools = tools
         self.dub: Dub = dub
+        self.sharing: Sharing | None = None
 
     def attempt(self, job: Job, watch: JobWatch) -> bool:
         """Work on a claimed job until it ends in some way. Whether it is final by our doing."""
@@ -98,9 +98,11 @@ class Work:
         return outcome
 
     def _make(self, job: Job, watch: JobWatch) -> JobOutcome:
-        tools = self._tools_for(job)
-        task = self._task(job)
-        result = self.dub(task, tools, watch)
+        tools = self.tools_for(job)
+        task = self.task_of(job)
+        share = None if self.sharing is None else self.sharing.of(job, watch)
+        self._clear(task.work_dir)
+        result = self.dub(replace(task, share=share), tools, watch)
         metrics.FRAMES.inc(result.frames)
         metrics.FRAMES_RESTED.inc(result.frames_rested)
         for part, busy_s in result.stage_s.items():
@@ -111,7 +113,12 @@ class Work:
         path = self._files.publish(result.path, job)
         return replace(made, path=str(path), note=_note(job, result))
 
-    def _tools_for(self, job: Job) -> DubTools:
+    def tools_for(self, job: Job) -> DubTools:
+        """What the job's model works with.
+
+        Raises:
+            ModelMissingError: this worker has not loaded it.
+        """
         try:
             return self._tools(job.request.model)
         except Exception as error:
@@ -119,11 +126,18 @@ class Work:
                 f"model {job.request.model!r} cannot be used in this worker: {error}"
             ) from error
 
-    def _task(self, job: Job) -> DubTask:
-        work_dir = self._files.work_dir(job.id)
+    def _clear(self, work_dir: Path) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
         for old in work_dir.glob("output-*.mp4"):
             old.unlink(missing_ok=True)
+
+    def task_of(self, job: Job) -> DubTask:
+        """What the job asks for, as a dub.
+
+        Raises:
+            MediaError: an input is gone.
+        """
+        work_dir = self._files.work_dir(job.id)
         video, audio = Path(job.request.video_path), Path(job.request.audio_path)
         for role, path in (("video", video), ("audio", audio)):
             if not path.is_file():
@@ -253,21 +267,6 @@ def store_report(store: JobStore, watch: JobWatch) -> bool:
         watch.put_back(report)
         log.warning("progress_not_stored", job_id=watch.job.id, error=str(error))
         return True
-
-
-def insist(call: Callable[[], bool]) -> bool:
-    """`call()` again and again while the store is busy: an outcome must not be lost.
-
-    Raises:
-        StoreError: it stayed busy; the claim then runs out and the next attempt finds the file.
-    """
-    for _ in range(_STORE_TRIES - 1):
-        try:
-            return call()
-        except StoreError as error:
-            log.warning("outcome_not_stored", error=str(error))
-            time.sleep(_STORE_WAIT_S)
-    return call()
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

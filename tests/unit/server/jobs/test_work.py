@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from server import metrics
-from server.jobs import work as work_module
+from server.jobs import patience
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
 from server.jobs.job import Job, JobOutcome, JobState
+from server.jobs.patience import insist
 from server.jobs.store import JobStore
 from server.jobs.watch import JobWatch, Stop
-from server.jobs.work import OutputError, Work, insist, inspect_output, store_report
+from server.jobs.work import OutputError, Work, inspect_output, store_report
 from tests.unit.server.clips import make_video, make_wav
 from tests.unit.server.jobs.fakes import SECONDS, FakeDub, submit_real, tools_of
 from tests.unit.server.jobs.rows import claim, look, settings_in
@@ -302,7 +303,7 @@ def test_an_output_without_pictures_is_refused(tmp_path: Path) -> None:
 def test_an_outcome_is_stored_as_soon_as_the_store_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(work_module, "_STORE_WAIT_S", 0.0)
+    monkeypatch.setattr(patience, "_STORE_WAIT_S", 0.0)
     left = [StoreError("busy"), StoreError("busy")]
 
     def call() -> bool:
@@ -314,7 +315,7 @@ def test_an_outcome_is_stored_as_soon_as_the_store_is_free(
 
 
 def test_a_store_that_stays_busy_is_an_error_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_module, "_STORE_WAIT_S", 0.0)
+    monkeypatch.setattr(patience, "_STORE_WAIT_S", 0.0)
 
     def call() -> bool:
         raise StoreError("busy")
