@@ -159,6 +159,7 @@ class LipSync(ABC):
         latents, ...).
 
         Samples come from the video's first `learn_s` seconds with a face, in order; at least one.
+        Never None, which stands for a video without a face.
         """
 
     @abstractmethod

@@ -142,7 +142,10 @@ def test_the_feature_changes_the_mouth(case: Case, backend: LipSync) -> None:
 
 
 def test_what_is_dumped_is_restored(case: Case, backend: LipSync) -> None:
-    arrays = backend.dump(learned(backend))
+    source = learned(backend)
+    arrays = backend.dump(source)
+    assert source is not None
+    assert backend.restore(arrays) is not None
     assert all(isinstance(array, np.ndarray) and array.dtype != object for array in arrays.values())
     work = work_of(case)
     again = LipItem(work.crop, work.pose, work.feature, backend.restore(arrays))
