@@ -80,8 +80,8 @@ def fill(
     for name, slot in list(module.named_parameters()):
         try:
             found = state[name]
-        except KeyError:
-            raise WeightsError(f"{where} cannot be used: it has no tensor {name!r}") from None
+        except KeyError as error:
+            raise WeightsError(f"{where} cannot be used: it has no tensor {error}") from None
         if _bare(found.shape) != _bare(slot.shape):
             raise WeightsError(
                 f"{where} cannot be used: {name!r} has the shape {list(found.shape)}, must be"

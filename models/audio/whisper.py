@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
+from models.audio.window import check
 from models.weights import WeightsError, fill, read_weights
 
 NAME = "whisper"
@@ -150,7 +151,7 @@ class WhisperAudio(SpeechModel):
         values that are not finite, times that fall, or samples that do not reach far enough.
         """
         first = round(start_s * SAMPLE_RATE_HZ)
-        _check(samples, times_s)
+        check(self, samples, start_s, times_s)
         rows = slots(times_s)
         states = np.zeros(
             (len(times_s), SLOTS, self._shape.layers + 1, self._shape.width), np.float32
@@ -229,34 +230,18 @@ def _hz(mel: float) -> float:
 
 
 def _cut(samples: NDArray[np.float32], begin: int) -> NDArray[np.float32]:
-    """A piece's samples from `begin` on.
-
-    Raises:
-        ValueError: the window holds nothing of it, or not its start.
-    """
-    if begin < 0:
-        raise ValueError(
-            f"samples begin {-begin / SAMPLE_RATE_HZ:.3f} s after the start of a piece of"
-            f" {PIECE_S} s that is needed; they must reach before_s before the first time"
-        )
-    found = samples[begin : begin + PIECE_SAMPLES]
-    if len(found) < PIECE_SAMPLES:
-        raise ValueError(
-            f"samples end {(PIECE_SAMPLES - len(found)) / SAMPLE_RATE_HZ:.3f} s before the end of a"
-            f" piece of {PIECE_S} s that is needed; they must reach after_s beyond the last time"
-        )
-    return np.ascontiguousarray(found)
+    """A piece's samples, the first at `begin`; a rounding's worth beyond either end is zeros."""
+    piece = np.zeros(PIECE_SAMPLES, np.float32)
+    low, high = max(0, begin), min(len(samples), begin + PIECE_SAMPLES)
+    piece[low - begin : high - begin] = samples[low:high]
+    return piece
 
 
-def _check(samples: NDArray[np.float32], times_s: NDArray[np.float64]) -> None:
-    if samples.ndim != 1 or samples.dtype != np.float32:
-        raise ValueError(
-            f"samples are {samples.dtype} {list(samples.shape)}; float32 [N] is needed"
-        )
-    if not np.isfinite(samples).all():
-        raise ValueError("samples hold NaN or infinity; finite values are needed")
-    if times_s.ndim != 1 or not np.isfinite(times_s).all() or (np.diff(times_s) < 0).any():
-        raise ValueError(f"times of shape {times_s.shape}: finite, rising [T] is needed")
+def inventory(shape: EncoderShape) -> dict[str, tuple[int, ...]]:
+    """The published tensors' names and shapes."""
+    with torch.device("meta"):
+        encoder = Encoder(shape)
+    return {f"model.encoder.{name}": tuple(t.shape) for name, t in encoder.named_parameters()}
 
 
 def make(state: Mapping[str, Tensor], where: str, shape: EncoderShape) -> WhisperAudio:

@@ -6,7 +6,6 @@ that keeps the picture (docs/decisions/0077): it is tried at load, against float
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.lipsync import gate
 from models.lipsync.base import Image
 from models.lipsync.buckets import Buckets
 from models.lipsync.muse.shape import UNetShape, VaeShape
 from models.lipsync.muse.unet import UNet, folded, positions
 from models.lipsync.muse.vae import Vae, renamed
 from models.weights import fill
-from runtime.precision import current
 
 _log = structlog.get_logger("models.lipsync.muse")
 
@@ -32,8 +31,6 @@ LATENT_PX = 32
 SOUND_ROWS = 50
 SCALE = 0.18215
 """Latents are kept times this (Stable Diffusion's scaling factor)."""
-FLOOR_DB = 40.0
-"""Least PSNR of a reduced precision's pictures against float32."""
 SIZES = {"cuda": (8, 16, 32), "cpu": (1, 2, 4, 8, 16, 32)}
 """Rows per call of the speaking networks."""
 ENCODED_AT_ONCE = 8
@@ -62,9 +59,8 @@ class Chain:
             self._unet = UNet(published.unet_shape)
             self._vae = Vae(published.vae_shape)
         fill(self._unet, folded(published.unet), published.unet_file, like)
-        state = renamed(published.vae)
-        self.fingerprint = _fingerprint(state, published.vae_file)
-        fill(self._vae, state, published.vae_file, like)
+        fill(self._vae, renamed(published.vae), published.vae_file, like)
+        self.fingerprint = _fingerprint(self._vae)
         if device == "cpu" and dtype == torch.float32:
             # The CPU's channels_last GroupNorm takes one pass in float32, which costs even areas
             # (the masked half) three digits: 9e-4 instead of 5e-7 (docs/decisions/0077).
@@ -149,7 +145,7 @@ def prepared(faces: Tensor) -> Tensor:
     whole = faces.flip(-1).permute(0, 3, 1, 2).float() / 255
     masked = whole.clone()
     masked[:, :, FACE_PX // 2 :] = 0
-    return (torch.cat((masked, whole)) - 0.5) / 0.5
+    return ((torch.cat((masked, whole)) - 0.5) / 0.5).contiguous()
 
 
 def pictures(decoded: Tensor) -> Tensor:
@@ -162,66 +158,50 @@ def open_chain(
     published: Published, device: str, choices: Sequence[torch.dtype] | None = None
 ) -> Chain:
     """The networks in the first precision of `choices` whose pictures agree with float32's by at
-    least FLOOR_DB; float32 where none does.
+    least gate.LEAST_PSNR_DB; float32 where none does.
 
     One copy of the networks is in memory at a time.
 
     Raises:
         WeightsError: the tensors do not fit.
     """
-    wanted = precisions(device) if choices is None else choices
+    wanted = gate.fast(device) if choices is None else choices
     chain = Chain(published, device, torch.float32)
-    if any(dtype != torch.float32 for dtype in wanted):
-        truth = _sample(chain)
-        for dtype in wanted:
-            del chain
-            chain = Chain(published, device, dtype)
-            found_db = psnr_db(_sample(chain), truth)
-            _log.info("precision tried", dtype=str(dtype), psnr_db=round(found_db, 1))
-            if found_db >= FLOOR_DB:
-                break
-        else:
-            del chain
-            chain = Chain(published, device, torch.float32)
-    if device == "cuda":
+    if not wanted:
+        return _ready(chain)
+    truth = _sample(chain)
+    for dtype in wanted:
+        del chain
+        chain = Chain(published, device, dtype)
+        found_db = gate.psnr_db(_sample(chain), truth, 255.0)
+        _log.info("precision tried", dtype=str(dtype), psnr_db=round(found_db, 1))
+        if found_db >= gate.LEAST_PSNR_DB:  # never true of NaN
+            return _ready(chain)
+    del chain
+    return _ready(Chain(published, device, torch.float32))
+
+
+def _ready(chain: Chain) -> Chain:
+    if chain.device == "cuda":
         chain.compile()
     return chain
 
 
-def precisions(device: str) -> tuple[torch.dtype, ...]:
-    """What is worth trying on a device, the fastest first."""
-    if not current().amp:
-        return ()
-    if device == "cuda":
-        return (torch.bfloat16, torch.float16)
-    return (torch.bfloat16,) if torch.cpu._is_avx512_bf16_supported() else ()
-
-
-def psnr_db(found: Image, truth: Image) -> float:
-    """Peak signal to noise of 8 bit pictures."""
-    error = float(np.mean((found.astype(np.float64) - truth) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
-
-
-def _sample(chain: Chain) -> Image:
+def _sample(chain: Chain) -> Tensor:
     """What a chain makes of a fixed picture and noise for sound: encoded, spoken, decoded."""
     rng = np.random.default_rng(_SEED)
     coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 12, 12)).astype(np.float32))
     smooth = torch.nn.functional.interpolate(coarse, (FACE_PX, FACE_PX), mode="bicubic")
     face = smooth[0].permute(1, 2, 0).clamp(0, 255).byte().numpy()
     sound = rng.standard_normal((1, SOUND_ROWS, chain.sound_width)).astype(np.float32)
-    made: Image = chain.speak(chain.encode([face]), sound).cpu().numpy()
-    return made
+    return chain.speak(chain.encode([face]), sound).cpu()
 
 
-def _fingerprint(state: Mapping[str, Tensor], where: str) -> str:
+def _fingerprint(encoder: Vae) -> str:
     """Names the encoder by some of its numbers: latents of another one must not be used."""
-    del where
-    keys = ("encoder.conv_in.weight", "encoder.conv_out.weight", "quant_conv.weight")
     total = 0
-    for key in keys:
-        if key in state:
-            total = zlib.crc32(state[key].float().contiguous().numpy().tobytes(), total)
+    for layer in (encoder.encoder.conv_in, encoder.encoder.conv_out, encoder.quant_conv):
+        total = zlib.crc32(layer.weight.float().cpu().contiguous().numpy().tobytes(), total)
     return f"{total:08x}"
 
 

@@ -19,6 +19,8 @@ from models.lipsync.muse.shape import UNetShape
 
 EPS = 1e-5
 _TIME_KEYS = ("time_embedding.", ".time_emb_proj.")
+# Published as 1x1 convolutions, linear layers here.
+_CONVOLVED = (".proj_in.weight", ".proj_out.weight")
 
 
 class Attention(nn.Module):
@@ -219,6 +221,25 @@ def _up_inputs(shape: UNetShape, level: int) -> list[int]:
     ]
 
 
+def inventory(shape: UNetShape) -> dict[str, tuple[int, ...]]:
+    """The published tensors' names and shapes, the step's embedding among them."""
+    with torch.device("meta"):
+        network = UNet(shape)
+    found: dict[str, tuple[int, ...]] = {}
+    for name, tensor in network.named_parameters():
+        sizes = tuple(tensor.shape)
+        found[name] = (*sizes, 1, 1) if name.endswith(_CONVOLVED) else sizes
+    first, inner = shape.channels[0], 4 * shape.channels[0]
+    for name, sizes in list(found.items()):
+        if name.endswith(".conv1.bias"):
+            into = name.removesuffix("conv1.bias") + "time_emb_proj"
+            found |= {f"{into}.weight": (*sizes, inner), f"{into}.bias": sizes}
+    for number, width in ((1, first), (2, inner)):
+        found[f"time_embedding.linear_{number}.weight"] = (inner, width)
+        found[f"time_embedding.linear_{number}.bias"] = (inner,)
+    return found
+
+
 class folded(Mapping[str, Tensor]):  # noqa: N801 - reads as what it does to a state
     """A published state without its step embedding, which goes into the resnets' first biases.
 
@@ -227,12 +248,14 @@ class folded(Mapping[str, Tensor]):  # noqa: N801 - reads as what it does to a s
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self._state = state
-        self._step = step_embedding(state)
+        self._step: Tensor | None = None
 
     def __getitem__(self, key: str) -> Tensor:
         tensor = self._state[key]
         if not key.endswith(".conv1.bias"):
             return tensor
+        if self._step is None:
+            self._step = step_embedding(self._state)
         into = key.removesuffix("conv1.bias") + "time_emb_proj"
         added = functional.linear(
             self._step, self._state[f"{into}.weight"], self._state[f"{into}.bias"]

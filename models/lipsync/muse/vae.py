@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -160,3 +161,10 @@ class Vae(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """RGB [B, 3, 8H, 8W], about -1..1, of latents that are not scaled."""
         return self.decoder(self.post_quant_conv(latents))  # type: ignore[no-any-return]
+
+
+def inventory(shape: VaeShape) -> dict[str, tuple[int, ...]]:
+    """The published tensors' names (the new ones) and shapes."""
+    with torch.device("meta"):
+        network = Vae(shape)
+    return {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}

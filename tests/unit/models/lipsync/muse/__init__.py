@@ -1,0 +1,1 @@
+"""Tests of MuseTalk's parts."""
