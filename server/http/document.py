@@ -50,7 +50,10 @@ UPLOAD_BODY: dict[str, Any] = {
                         "description": "The same under OpenAI's name; a picture is fine.",
                     },
                     "audio": {"type": "string", "format": "binary", "description": "The voice."},
-                    "model": {"type": "string"},
+                    "model": {
+                        "type": "string",
+                        "description": "A lip-sync model; GET /v1/models lists them.",
+                    },
                     "loop": {
                         "type": "string",
                         "enum": ["pingpong", "restart"],
