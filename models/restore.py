@@ -8,6 +8,7 @@ pixels the eyes' middle lies at about (256, 240) and the mouth's at (257, 371).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -142,4 +143,6 @@ def load(device: str, weights_dir: Path) -> Restorer:
     path = find(weights_dir)
     if path is None:
         raise FileNotFoundError(MISSING)
-    return Restorer(open_session(path, device), path.stem)
+    # On a CPU it is by far the slowest part: all cores but the encoder's.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    return Restorer(open_session(path, device, threads), path.stem)
