@@ -153,15 +153,14 @@ class WhisperAudio(SpeechModel):
         first = round(start_s * SAMPLE_RATE_HZ)
         check(self, samples, start_s, times_s)
         rows = slots(times_s)
-        states = np.zeros(
-            (len(times_s), SLOTS, self._shape.layers + 1, self._shape.width), np.float32
-        )
+        layers, width = self._shape.layers + 1, self._shape.width
+        states = np.zeros((len(times_s), SLOTS, layers, width), np.float32)
         there = (rows >= 0) & (rows < self._last_step())
         for piece in np.unique(rows[there] // PIECE_STEPS):
             wanted = there & (rows // PIECE_STEPS == piece)
             made = self._piece(_cut(samples, int(piece) * PIECE_SAMPLES - first))
             states[wanted] = made[rows[wanted] - piece * PIECE_STEPS]
-        return states.reshape(len(times_s), -1, self._shape.width)
+        return states.reshape(len(times_s), SLOTS * layers, width)
 
     def _last_step(self) -> int:
         if self._samples is None:

@@ -24,7 +24,6 @@ from models.lipsync.muse.chain import FACE_PX, SOUND_ROWS, Chain, open_chain
 from models.lipsync.muse.imported import AvatarFrame, Imported
 from models.lipsync.muse.store import LatentStore
 
-_MARGIN_PX = 2
 _VERSION = 1
 
 
@@ -75,8 +74,7 @@ class MuseTalk(LipSync):
     def crop_box(self, pose: Pose) -> Box:
         """See `LipSync.crop_box`: the square around the face that the mask covers."""
         around = blend.square(pose_box(pose, self._version.box))
-        side = around.width + 2 * _MARGIN_PX
-        return Box(around.left - _MARGIN_PX, around.top - _MARGIN_PX, side, side)
+        return Box(around.left, around.top, around.width, around.height)
 
     def learn(self, samples: Sequence[FaceSample]) -> Source:
         """See `LipSync.learn`. Nothing is learned ahead: each frame's latents are made when it is

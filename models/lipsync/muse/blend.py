@@ -22,7 +22,7 @@ from models.lipsync.muse.box import Edges
 MAP_PX = 512
 SKIN, NOSE, LIPS = 1, 10, (11, 12, 13)
 _CHEEK_KERNEL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (35, 3))
-# Of the way from the middle row to the chin: where the drawn skin begins, and a nose ends.
+# Of the way from the middle row to the chin: where our masks begin, and a drawn nose ends.
 _SKIN_FROM, _NOSE_TO = 0.15, 0.36
 
 
@@ -123,30 +123,29 @@ def _plain_mask(box: Edges, rule: BlendRule) -> Image:
 
 
 def _feathered_inside(classes: NDArray[np.uint8], box: Edges, rule: BlendRule) -> Image:
-    inset = kernel_px(rule, square(box).width) // 2 + 1
-    return feathered(mask(region(classes, rule), box, inset), rule)
+    around = square(box)
+    inset = kernel_px(rule, around.width) // 2 + 1
+    hard = mask(region(classes, rule), box, inset)
+    hard[: around.height // 2 + round(_SKIN_FROM * box.height / 2) + inset] = 0
+    return feathered(hard, rule)
 
 
 def _drawn(points: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """A map of 68 points in its own pixels: the skin between the jaw and the nose's middle."""
+    """A map of 68 points in its own pixels: the skin within the jaw, nose, mouth."""
     made = np.zeros((MAP_PX, MAP_PX), np.uint8)
-    chin, middle = points[8], points[29]
     cv2.fillPoly(made, [_whole(points[:17])], SKIN)
-    from_row = middle[1] + _SKIN_FROM * (chin[1] - middle[1])
-    made[: max(0, round(float(from_row)))] = 0
     cv2.fillPoly(made, [_whole(points[[29, 31, 32, 33, 34, 35]])], NOSE)
     cv2.fillPoly(made, [_whole(points[48:60])], LIPS[1])
     return made
 
 
 def _ellipse(left: float, top: float, right: float, bottom: float) -> NDArray[np.uint8]:
-    """A map of a box's edges alone: half an ellipse from the middle row to the chin, and a nose."""
+    """A map of a box's edges alone: an ellipse down to the chin, and a nose."""
     made = np.zeros((MAP_PX, MAP_PX), np.uint8)
     x, middle = (left + right) / 2, (top + bottom) / 2
     half, reach = (right - left) / 2, bottom - middle
     axes = (round(0.96 * half), round(0.98 * reach))
     cv2.ellipse(made, (round(x), round(middle)), axes, 0, 0, 360, SKIN, cv2.FILLED)
-    made[: round(middle + _SKIN_FROM * reach)] = 0
     wing = 0.24 * half
     end = middle + _NOSE_TO * reach
     nose = np.array([[x, middle], [x - wing, end], [x + wing, end]])

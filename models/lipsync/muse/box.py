@@ -18,6 +18,8 @@ from models.lipsync.base import Pose
 # Of the tight face rectangle: how far the repainted one reaches beyond its sides, and where its
 # middle row and its lower edge lie (means over 51 frames of two people, YuNet, 468 points).
 _SIDE, _MIDDLE, _CHIN = 0.065, 0.45, 1.03
+# Rectangles are about so high where v1.5's rows below the chin are given in pixels.
+_USUAL_PX = 256
 # The same from the width of a Haar box, down from the mouth: chin, middle row; and half the width.
 _CHIN_OF_SIZE, _MIDDLE_OF_SIZE, _HALF_OF_SIZE = 0.32, -0.32, 0.455
 
@@ -105,7 +107,12 @@ def pose_box(pose: Pose, rule: BoxRule) -> Edges:
     """The rectangle of a pose: by its landmarks, else by its face rectangle, else by its size."""
     estimate = _estimate(pose, rule)
     if pose.landmarks is None:
-        return with_chin(estimate, rule)
+        return Edges(
+            estimate.left,
+            estimate.top,
+            estimate.right,
+            estimate.bottom + round(rule.chin_px / _USUAL_PX * estimate.height),
+        )
     return landmark_box(pose.landmarks, estimate, rule)
 
 

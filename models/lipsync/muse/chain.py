@@ -33,7 +33,8 @@ SCALE = 0.18215
 """Latents are kept times this (Stable Diffusion's scaling factor)."""
 SIZES = {"cuda": (8, 16, 32), "cpu": (1, 2, 4, 8, 16, 32)}
 """Rows per call of the speaking networks."""
-ENCODED_AT_ONCE = 8
+ENCODED_AT_ONCE = {"cuda": 8, "cpu": 1}
+"""Faces per call of the encoder; on the CPU more are no faster, and one is the same each time."""
 _SEED = 2026
 
 
@@ -76,10 +77,8 @@ class Chain:
 
         The distribution's middle is taken, where MuseTalk draws from it: the same each time.
         """
-        parts = [
-            self._encoded(faces[at : at + ENCODED_AT_ONCE])
-            for at in range(0, len(faces), ENCODED_AT_ONCE)
-        ]
+        most = ENCODED_AT_ONCE[self.device]
+        parts = [self._encoded(faces[at : at + most]) for at in range(0, len(faces), most)]
         return np.concatenate(parts)
 
     def speak(self, latents: NDArray[np.float16], sound: NDArray[np.float32]) -> Tensor:

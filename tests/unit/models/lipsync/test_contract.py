@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from models.lipsync import viseme
 from models.lipsync.base import FaceSample, LipItem, LipPatch, LipSync
-from tests.unit.models.lipsync import hourglasses
+from tests.unit.models.lipsync import hourglasses, muses
 from tests.unit.models.lipsync.scenes import (
     FEATURES,
     Feature,
@@ -34,10 +34,13 @@ class Case:
     make: Callable[[], LipSync]
     features: Sequence[Feature]
     levels: int
+    batch_invariant: bool = True
 
 
 CASES: dict[str, Case] = {
     "viseme": Case(functools.cache(lambda: viseme.load("cpu", Path("weights"))), FEATURES, 40),
+    "musetalk": Case(muses.backend_v1, muses.FEATURES, 8, batch_invariant=False),
+    "musetalk-v1.5": Case(muses.backend, muses.FEATURES, 8, batch_invariant=False),
     "wav2lip": Case(hourglasses.backend, hourglasses.FEATURES, 8),
 }
 
@@ -62,6 +65,14 @@ def same(left: LipPatch, right: LipPatch) -> bool:
         and np.array_equal(left.image, right.image)
         and np.array_equal(left.weight, right.weight)
     )
+
+
+def near(left: LipPatch, right: LipPatch, case: Case) -> bool:
+    """The same, or a level off in one value of a thousand where large networks round by batch."""
+    if case.batch_invariant or left.image.shape != right.image.shape:
+        return same(left, right)
+    off = np.abs(left.image.astype(int) - right.image)
+    return same(left, replace(right, image=left.image)) and off.max() <= 1 and off.mean() < 1e-3
 
 
 def test_names_itself_and_its_speech_model(backend: LipSync) -> None:
@@ -90,7 +101,7 @@ def test_a_batch_equals_its_singles_in_order(case: Case, backend: LipSync) -> No
     together = backend.render(items)
     assert len(together) == len(items)
     for patch, single in zip(together, items, strict=True):
-        assert same(patch, backend.render([single])[0])
+        assert near(patch, backend.render([single])[0], case)
 
 
 def test_renders_the_same_twice(case: Case, backend: LipSync) -> None:
@@ -172,7 +183,7 @@ def test_items_of_two_videos_do_not_mix(case: Case, backend: LipSync) -> None:
     dim = LipItem(crop, where, bright.feature, other)
     mixed = backend.render([bright, dim, bright])
     assert same(mixed[0], mixed[2])
-    assert same(mixed[1], backend.render([dim])[0])
+    assert near(mixed[1], backend.render([dim])[0], case)
     assert not np.array_equal(mixed[0].image, mixed[1].image)
 
 
