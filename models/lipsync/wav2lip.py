@@ -58,7 +58,7 @@ class Wav2Lip(LipSync):
         """
         self.name = name
         self.max_batch = SIZES[device][-1]
-        self._network = network
+        self.network = network
         sound = torch.zeros(1, 1, MEL_BANDS, MEL_COLUMNS)
         face = torch.zeros(1, SIDE_PX, SIDE_PX, 3, dtype=torch.uint8)
         self._buckets = Buckets(self._speak, SIZES[device], device, (sound, face))
@@ -99,7 +99,16 @@ class Wav2Lip(LipSync):
         return [patch(picture, box) for picture, box in zip(made, boxes, strict=True)]
 
     def _speak(self, sounds: Tensor, faces: Tensor) -> Tensor:
-        return painted(self._network(sounds, masked(faces)))
+        return painted(self.network(sounds, masked(faces)))
+
+
+def shown(item: LipItem) -> Image:
+    """The face [96, 96, 3] of an item.
+
+    Raises:
+        ValueError: see `Wav2Lip.render`.
+    """
+    return face(item.crop, _box_inside(item))
 
 
 def face(crop: Image, box: Box) -> Image:
