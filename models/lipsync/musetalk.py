@@ -98,7 +98,7 @@ class MuseTalk(LipSync):
         """See `LipSync.attach`: latents are kept in `folder`; an imported avatar is found there."""
         known: Source = source
         store = LatentStore(folder, self._chain.fingerprint)
-        return replace(known, store=store, avatar=Imported.find(folder))
+        return replace(known, store=store, avatar=Imported.find(folder, self.name))
 
     def render(self, items: Sequence[LipItem]) -> list[LipPatch]:
         """See `LipSync.render`.

@@ -19,7 +19,6 @@ from models.lipsync.muse.avatar import Avatar, AvatarError, read_mask
 from models.lipsync.muse.box import Edges
 from models.lipsync.muse.store import LATENT_SHAPE
 
-FOLDER = "avatar"
 _INDEX, _LATENTS = "avatar.npz", "latents.npy"
 _log = structlog.get_logger("models.lipsync.muse")
 
@@ -57,10 +56,11 @@ class Imported:
             raise ValueError(f"arrays of shapes {found}, {wanted} are needed")
 
     @classmethod
-    def find(cls, folder: Path) -> Imported | None:
-        """The avatar in a backend's folder of a video, or None."""
-        place = folder / FOLDER
-        if not (place / _INDEX).is_file():
+    def find(cls, folder: Path, backend: str) -> Imported | None:
+        """The avatar for a backend in one of a video's folders or the two above it, or None."""
+        places = [above / avatar_folder(backend) for above in (folder, *folder.parents[:2])]
+        place = next((each for each in places if (each / _INDEX).is_file()), None)
+        if place is None:
             return None
         try:
             return cls(place)
@@ -88,20 +88,25 @@ class Imported:
             return None
 
 
+def avatar_folder(backend: str) -> str:
+    """Where an avatar for a backend lies in a video's folder."""
+    return f"avatar-{backend}"
+
+
 def mask_name(index: int) -> str:
     """The file of a frame's mask."""
     return f"mask_{index:06d}.png"
 
 
-def keep(avatar: Avatar, folder: Path) -> Path:
-    """Write an avatar into a backend's folder of a video; the index last, so that a half written
+def keep(avatar: Avatar, folder: Path, backend: str) -> Path:
+    """Write an avatar for a backend into a video's folder; the index last, so that a half written
     one is not seen.
 
     Raises:
         AvatarError: a mask does not fit its rectangle.
         OSError: it cannot be written.
     """
-    place = folder / FOLDER
+    place = folder / avatar_folder(backend)
     place.mkdir(parents=True, exist_ok=True)
     (place / _INDEX).unlink(missing_ok=True)
     count = len(avatar.faces)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from models.audio.whisper import EncoderShape, WhisperAudio, log_mel, slots
 from models.weights import WeightsError
 from tests.data import make, musetalk
 from tests.data.weights import noise
+from tests.unit.models.lipsync.conftest import one_thread  # noqa: F401 - used for every test
 from tests.unit.models.lipsync.muses import Golden, apart, golden
 
 TABLES = {
@@ -29,14 +29,6 @@ TABLES = {
     "steps_31s_fps25": (25, 31 * 16_000),
 }
 BEFORE, AFTER = 31 * SAMPLE_RATE_HZ, 62 * SAMPLE_RATE_HZ
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

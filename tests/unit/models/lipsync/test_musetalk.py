@@ -136,7 +136,7 @@ def test_an_avatars_own_latents_and_rectangle_are_used(
 ) -> None:
     plain = backend.render([work(backend, Source())])[0]
     box = pose_box(pose(2.0), BoxRule()).moved(3, 2)
-    keep(avatar_at(box), tmp_path)
+    keep(avatar_at(box), tmp_path, V15.name)
     source = backend.attach(Source(), tmp_path)
     encoded = counting.encoded
     (patch,) = backend.render([work(backend, source)])
@@ -152,7 +152,7 @@ def test_an_avatars_mask_is_used(backend: MuseTalk, tmp_path: Path) -> None:
     mask = np.zeros((around.height, around.width), np.uint8)
     mask[-60:-40, 50:90] = 200
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    keep(avatar_at(box, tmp_path / "mask.png", around), tmp_path)
+    keep(avatar_at(box, tmp_path / "mask.png", around), tmp_path, V15.name)
     source = backend.attach(Source(), tmp_path)
     (patch,) = backend.render([work(backend, source)])
     assert patch.weight.shape == (22, 42)
@@ -162,7 +162,7 @@ def test_an_avatars_mask_is_used(backend: MuseTalk, tmp_path: Path) -> None:
 def test_an_avatars_rectangle_beyond_the_crop_is_not_used(
     backend: MuseTalk, counting: Counting, tmp_path: Path
 ) -> None:
-    keep(avatar_at(Edges(0, 0, 3000, 3000)), tmp_path)
+    keep(avatar_at(Edges(0, 0, 3000, 3000)), tmp_path, V15.name)
     source = backend.attach(Source(), tmp_path)
     backend.render([work(backend, source)])
     assert counting.encoded == 1

@@ -13,6 +13,8 @@ from models.lipsync.muse.box import Edges
 from models.lipsync.muse.imported import Imported, keep, mask_name
 from tests.unit.models.lipsync.muse import avatars
 
+NAME = "musetalk-v1.5"
+
 
 @pytest.fixture
 def avatar(tmp_path: Path) -> Avatar:
@@ -20,8 +22,8 @@ def avatar(tmp_path: Path) -> Avatar:
 
 
 def test_frames_come_back_as_they_were_kept(tmp_path: Path, avatar: Avatar) -> None:
-    keep(avatar, tmp_path / "cache")
-    found = Imported.find(tmp_path / "cache")
+    keep(avatar, tmp_path / "cache", NAME)
+    found = Imported.find(tmp_path / "cache", NAME)
     assert found is not None
     frame = found.frame(1)
     assert frame is not None
@@ -32,8 +34,8 @@ def test_frames_come_back_as_they_were_kept(tmp_path: Path, avatar: Avatar) -> N
 
 
 def test_frames_without_a_face_have_nothing(tmp_path: Path, avatar: Avatar) -> None:
-    keep(avatar, tmp_path)
-    found = Imported.find(tmp_path)
+    keep(avatar, tmp_path, NAME)
+    found = Imported.find(tmp_path, NAME)
     assert found is not None
     assert found.frame(2) is None
     assert found.frame(4) is None
@@ -41,12 +43,12 @@ def test_frames_without_a_face_have_nothing(tmp_path: Path, avatar: Avatar) -> N
 
 
 def test_a_folder_without_an_avatar_has_none(tmp_path: Path) -> None:
-    assert Imported.find(tmp_path) is None
+    assert Imported.find(tmp_path, NAME) is None
 
 
 def test_an_avatar_without_masks_has_none(tmp_path: Path) -> None:
-    keep(read_avatar(avatars.write(tmp_path / "b", masks=False)), tmp_path)
-    found = Imported.find(tmp_path)
+    keep(read_avatar(avatars.write(tmp_path / "b", masks=False)), tmp_path, NAME)
+    found = Imported.find(tmp_path, NAME)
     assert found is not None
     frame = found.frame(0)
     assert frame is not None
@@ -55,21 +57,21 @@ def test_an_avatar_without_masks_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["avatar.npz", "latents.npy"])
 def test_a_damaged_avatar_is_left_out_and_told(tmp_path: Path, avatar: Avatar, name: str) -> None:
-    file = keep(avatar, tmp_path) / name
+    file = keep(avatar, tmp_path, NAME) / name
     file.write_bytes(file.read_bytes()[:100])
     with capture_logs() as logs:
-        assert Imported.find(tmp_path) is None
+        assert Imported.find(tmp_path, NAME) is None
     assert [log["event"] for log in logs] == ["imported avatar left out"]
 
 
 def test_arrays_of_other_shapes_are_left_out(tmp_path: Path, avatar: Avatar) -> None:
-    np.save(keep(avatar, tmp_path) / "latents.npy", np.zeros((2, 8, 32, 32), np.float16))
-    assert Imported.find(tmp_path) is None
+    np.save(keep(avatar, tmp_path, NAME) / "latents.npy", np.zeros((2, 8, 32, 32), np.float16))
+    assert Imported.find(tmp_path, NAME) is None
 
 
 def test_a_damaged_mask_is_left_out_and_told(tmp_path: Path, avatar: Avatar) -> None:
-    (keep(avatar, tmp_path) / mask_name(0)).write_bytes(b"no picture")
-    found = Imported.find(tmp_path)
+    (keep(avatar, tmp_path, NAME) / mask_name(0)).write_bytes(b"no picture")
+    found = Imported.find(tmp_path, NAME)
     assert found is not None
     with capture_logs() as logs:
         frame = found.frame(0)
@@ -86,5 +88,12 @@ def test_a_mask_that_does_not_fit_is_refused_before_anything_is_seen(
     assert face.mask is not None
     face.mask.write_bytes(b"no picture")
     with pytest.raises(AvatarError, match="no picture"):
-        keep(avatar, tmp_path / "cache")
-    assert Imported.find(tmp_path / "cache") is None
+        keep(avatar, tmp_path / "cache", NAME)
+    assert Imported.find(tmp_path / "cache", NAME) is None
+
+
+def test_it_is_found_from_the_folders_below_the_videos(tmp_path: Path, avatar: Avatar) -> None:
+    keep(avatar, tmp_path, NAME)
+    assert Imported.find(tmp_path / "faces-haar" / "frames-musetalk", NAME) is not None
+    assert Imported.find(tmp_path / "faces-haar" / "frames-musetalk", "musetalk") is None
+    assert Imported.find(tmp_path / "one" / "two" / "three", NAME) is None
