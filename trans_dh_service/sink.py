@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import av
@@ -30,6 +30,8 @@ PROVENANCE = "made with Mouthpiece, lips synthesised"
 """What every segment and the joined file say of themselves."""
 TS_OFFSET_S = 10
 """Where the result's time 0 lies in the segments: decoding times before 0 must not be negative."""
+CPU_INFO = Path("/proc/cpuinfo")
+_UP_TO_AVX2 = "MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,FMA3,BMI2,AVX2"
 _TS_PACKET = 188
 _TS_TICKS = 90000
 
@@ -137,9 +139,21 @@ def _encoder(plan: Plan, look: Look, encoding: Encoding) -> VideoCodecContext:
         "preset": encoding.preset,
         "crf": str(encoding.crf),
         "forced-idr": "1",
-        "x264-params": "open-gop=0",
+        "x264-params": f"open-gop=0{_steady_code()}",
     }
     return encoder
+
+
+@cache
+def _steady_code() -> str:
+    """Keep x264 off its AVX-512 code, which now and then gives other bytes for equal pictures
+    (docs/decisions/0078); empty on processors without it.
+    """
+    try:
+        features = CPU_INFO.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    return f":asm={_UP_TO_AVX2}" if "avx512f" in features else ""
 
 
 def _muxed(plan: Plan, sound: Sound, coded: list[CodedFrame], heard: list[AacFrame]) -> bytes:
