@@ -31,8 +31,8 @@ LATENT_PX = 32
 SOUND_ROWS = 50
 SCALE = 0.18215
 """Latents are kept times this (Stable Diffusion's scaling factor)."""
-SIZES = {"cuda": (8, 16, 32), "cpu": (1, 2, 4, 8, 16, 32)}
-"""Rows per call of the speaking networks."""
+SIZES = (8, 16, 32)
+"""Rows per call of the speaking networks on CUDA; on the CPU every number runs as it is."""
 ENCODED_AT_ONCE = {"cuda": 8, "cpu": 1}
 """Faces per call of the encoder; on the CPU more are no faster, and one is the same each time."""
 _SEED = 2026
@@ -70,7 +70,7 @@ class Chain:
         self.sound_width = published.unet_shape.sound
         self._places = positions(SOUND_ROWS, self.sound_width).to(device)
         self._decode: Callable[[Tensor], Tensor] = self._vae.decode
-        self._speak = self._buckets()
+        self._speak: Callable[[Tensor, Tensor], Tensor] = self._spoken
 
     def encode(self, faces: Sequence[Image]) -> NDArray[np.float16]:
         """Latents [B, 8, 32, 32] of faces [256, 256, 3] BGR: with the mouth hidden, then whole.
@@ -88,20 +88,23 @@ class Chain:
         """
         given = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device, self.dtype)
         heard = torch.from_numpy(np.ascontiguousarray(sound)).to(self.device)
-        return self._speak(given, heard)
+        with torch.inference_mode():
+            return self._speak(given, heard)
 
     def compile(self) -> None:
         """Compile the decoder (three quarters of the work) and record every batch size. What the
         compiler cannot do runs as it is, and a line in the log says so.
         """
         self._decode = Fallback(torch.compile(self._vae.decode, dynamic=False), self._vae.decode)
-        self._speak = self._buckets()
-        self._speak.warm()
+        self.record()
 
-    def _buckets(self) -> Buckets:
+    def record(self) -> None:
+        """Record every batch size as a CUDA graph."""
         latents = torch.zeros((1, 8, LATENT_PX, LATENT_PX), dtype=self.dtype)
         sound = torch.zeros((1, SOUND_ROWS, self.sound_width))
-        return Buckets(self._spoken, SIZES[self.device], self.device, (latents, sound))
+        speak = Buckets(self._spoken, SIZES, self.device, (latents, sound))
+        speak.warm()
+        self._speak = speak
 
     def _encoded(self, faces: Sequence[Image]) -> NDArray[np.float16]:
         with torch.inference_mode():

@@ -112,7 +112,7 @@ def test_the_compiled_decoder_gives_the_same(monkeypatch: pytest.MonkeyPatch) ->
         return fn
 
     monkeypatch.setattr(torch, "compile", compile_)
-    monkeypatch.setitem(chains.SIZES, "cpu", (1, 2))
+    monkeypatch.setattr(chains, "SIZES", (1, 2))
     made = Chain(musetalk.published(), "cpu", torch.float32)
     before = made.speak(made.encode(FACES), np.stack([sound(0), sound(1)]))
     made.compile()
