@@ -67,11 +67,20 @@ class Lifecycle:
 
     def start(self, place: Place | None = None) -> None:
         """Begin the boot; returns at once."""
-        self._place = place or lone_place(self._settings)
+        place = self._place = place or lone_place(self._settings)
+        self._state.roster = place.desk.roster
+        # Probes tell the slot from the first moment on; the device itself is opened later.
+        self._state.device = replace(self._state.device, slot=place.slot.index)
+        self._say(place)
         self._parent = os.getppid()
-        metrics.WORKER_RESTARTS.set(max(0, self._place.board.starts - 1))
+        metrics.WORKER_RESTARTS.set(max(0, place.board.starts - 1))
         for target in (self._run_boot, self._keep):
             threading.Thread(target=target, name=f"life-{target.__name__}", daemon=True).start()
+
+    def _say(self, place: Place) -> None:
+        """Tell the other workers how this one is."""
+        text = metrics.render()[0].decode() if place.gpus.workers > 1 else ""
+        place.desk.write(self._state.present(text))
 
     def drain(self, reason: str) -> None:
         """Take no more work; running jobs go back to the queue. Safe in a signal handler."""
@@ -126,6 +135,7 @@ class Lifecycle:
         self._state.reason = ""
         if not self._state.draining.is_set():
             self._state.phase = Phase.READY
+            self._say(place)
             _log.info("ready", seconds=round(time.time() - self._state.started_at, 2))
 
     def _watch_boot(self) -> None:
@@ -168,6 +178,8 @@ class Lifecycle:
     def _tick(self) -> None:
         try:
             self._measure()
+            if self._place is not None:
+                self._say(self._place)
         except Exception:  # noqa: BLE001 - figures must not end the keeper
             _log.exception("measuring failed")
         bench = self._bench
@@ -184,6 +196,7 @@ class Lifecycle:
         metrics.RSS_BYTES.set(rss_bytes())
         for phase in Phase:
             metrics.PHASE.labels(phase.value).set(self._state.phase is phase)
+        self._measure_texts()
         device = self._state.device
         if device.kind != "cuda":
             return
@@ -191,6 +204,12 @@ class Lifecycle:
         if device.memory_allocated_bytes is not None:
             metrics.DEVICE_MEMORY_BYTES.labels("allocated").set(device.memory_allocated_bytes)
             metrics.DEVICE_MEMORY_BYTES.labels("reserved").set(device.memory_reserved_bytes or 0)
+
+    def _measure_texts(self) -> None:
+        for served in self._bench.texts.served() if self._bench is not None else ():
+            stats = served.engine.stats()
+            metrics.TEXT_ACTIVE.labels(served.name).set(stats.active)
+            metrics.TEXT_WAITING.labels(served.name).set(stats.waiting)
 
     def _recycle(self, bench: Workbench, why: str) -> None:
         """Let the running jobs finish, then end: the master starts a fresh worker."""
@@ -204,6 +223,8 @@ class Lifecycle:
             self._state.phase = Phase.DRAINING
             self._state.reason = reason
         _log.info("draining", reason=reason)
+        if self._place is not None:
+            self._say(self._place)
         if not self._booted.is_set() and self._place is not None:
             self._note_stopped(self._place)
         if self._state.phase is not Phase.FAILED:

@@ -11,7 +11,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gunicorn.errors import HaltServer
@@ -19,6 +19,7 @@ from gunicorn.errors import HaltServer
 from server.board import Board, Note, Outcome
 from server.gpuconfig import GpuPlan, plan_gpus
 from server.ops import listen
+from server.roster import Desk, Roster
 from server.settings import Settings
 from server.slots import Slot, find_slots
 
@@ -36,7 +37,7 @@ OPS_FD_VARIABLE = "MOUTHPIECE_OPS_FD"
 @dataclass(frozen=True)
 class Place:
     """What the master gives a worker: its slot, its record on the board, the ops socket, how the
-    GPUs are used.
+    GPUs are used, its desk among the other workers.
     """
 
     slot: Slot
@@ -44,6 +45,7 @@ class Place:
     board: Board
     ops_socket: socket.socket | None
     gpus: GpuPlan = GpuPlan()
+    desk: Desk = field(default_factory=lambda: Roster().desk(0))
 
 
 class Master:
@@ -54,6 +56,7 @@ class Master:
         self.gpus = gpus
         self.slots = gpus.slots
         self.board = Board()
+        self.roster = Roster()
         self.ops_socket: socket.socket | None = None
         self._taken: dict[int, Slot] = {}
         self._failed_boots = 0
@@ -128,11 +131,13 @@ class Master:
         """The place of a worker; asked in the worker, after the fork."""
         note = self.board.note(worker.age)
         gpus = replace(self.gpus, workers=worker.cfg.workers)
-        return Place(self._taken[worker.age], note, self.board, self.ops_socket, gpus)
+        desk = self.roster.desk(worker.age)
+        return Place(self._taken[worker.age], note, self.board, self.ops_socket, gpus, desk)
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Free the slot; end the server when boots keep failing."""
         self._taken.pop(worker.age, None)
+        self.roster.desk(worker.age).clear()
         outcome, text = self.board.note(worker.age).read()
         stopping = not server.LISTENERS  # Gunicorn closes them first of all when it stops
         if outcome is Outcome.REFUSED and not stopping:

@@ -1,4 +1,4 @@
-"""Metrics of one worker, in Prometheus' text format.
+"""Metrics of one worker, or of all, in Prometheus' text format.
 
 What it is not: a place that measures. Each part sets its own numbers here; names begin with
 `mouthpiece_`.
@@ -6,10 +6,16 @@ What it is not: a place that measures. Each part sets its own numbers here; name
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from server.roster import Presence, merged
+
 REGISTRY = CollectorRegistry()
+# What every worker tells alike.
+_SHARED = frozenset({"mouthpiece_jobs", "mouthpiece_worker_restarts"})
 
 _PREFIX = "mouthpiece"
 _WAITS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -67,3 +73,18 @@ DEVICE_MEMORY_BYTES = _gauge("device_memory_bytes", "Memory of torch on the devi
 def render() -> tuple[bytes, str]:
     """All metrics as text, and its content type."""
     return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+
+
+def render_all(workers: Sequence[Presence], pid: int) -> tuple[bytes, str]:
+    """The metrics of process `pid`, which is this one, and of the other workers as they last told
+    them; with more than one worker every sample has a label `slot`.
+    """
+    own, kind = render()
+    mine = next((one.slot for one in workers if one.pid == pid), 0)
+    # While a server reloads, two workers share a slot for a moment: the new one waits.
+    others = {one.slot: one.metrics for one in reversed(workers) if one.pid != pid}
+    others.pop(mine, None)
+    told = {slot: text for slot, text in others.items() if text}
+    if not told:
+        return own, kind
+    return merged([(mine, own.decode()), *sorted(told.items())], _SHARED).encode(), kind

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from server.roster import Presence, Roster
+
 
 class Phase(StrEnum):
     """Where a worker is in its life. Only READY takes jobs."""
@@ -55,8 +57,28 @@ class WorkerState:
     started_at: float = field(default_factory=time.time)
     pid: int = field(default_factory=os.getpid)
     draining: threading.Event = field(default_factory=threading.Event)
+    roster: Roster = field(default_factory=Roster)
 
     @property
     def ready(self) -> bool:
         """Whether new work is taken."""
         return self.phase is Phase.READY
+
+    def present(self, metrics: str = "") -> Presence:
+        """What this worker says of itself now."""
+        return Presence(
+            pid=self.pid,
+            slot=self.device.slot,
+            status=self.phase.value,
+            reason=self.reason,
+            device=self.device.name,
+            started_at=self.started_at,
+            at=time.time(),
+            metrics=metrics,
+        )
+
+    def workers(self) -> list[Presence]:
+        """This worker as it is now and the others as they last said."""
+        others = [other for other in self.roster.all() if other.pid != self.pid]
+        mine = self.present()
+        return sorted([mine, *others], key=lambda one: (one.slot, one.started_at))

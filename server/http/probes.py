@@ -17,10 +17,19 @@ from server import metrics
 from server.http import deep, errors
 from server.http.document import answers, media, unwell
 from server.http.service import Seats, Service, attach, service
-from server.http.shapes import ApiTest, GpuStatus, Health, Live, Ready, TorchMemory
+from server.http.shapes import (
+    ApiTest,
+    GpuStatus,
+    Health,
+    Live,
+    Ready,
+    TorchMemory,
+    WorkerHealth,
+)
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
 from server.jobs.store import JobStore
+from server.roster import Presence
 from server.settings import Settings
 from server.state import Phase, WorkerState
 from server.texts import ON_DEMAND, READY, Texts
@@ -32,6 +41,8 @@ metrics_bp = APIBlueprint("metrics", __name__, tag="Metrics")
 status_bp = APIBlueprint("status", __name__, tag="Status")
 
 _GIB = 1024**3
+# Workers say every second how they are; one that has been silent for so long takes no work.
+_STUCK_S = 10.0
 
 
 @bp.get("/health")
@@ -50,8 +61,20 @@ def health() -> tuple[Health, int]:
         face_detector=state.detector,
         worker_pid=state.pid,
         uptime_s=round(time.time() - state.started_at, 3),
+        workers=[_worker(one) for one in state.workers()],
     )
     return body, 503 if state.phase is Phase.FAILED else 200
+
+
+def _worker(one: Presence) -> WorkerHealth:
+    return WorkerHealth(
+        pid=one.pid,
+        slot=one.slot,
+        status=one.status,
+        device_name=one.device,
+        reason=one.reason,
+        age_s=round(one.age_s, 3),
+    )
 
 
 @bp.get("/v2/health/live")
@@ -65,10 +88,13 @@ def live() -> Live:
 @bp.output(Ready)
 @bp.doc(responses=unwell("Ready"))
 def ready() -> tuple[Ready, int]:
-    """200 when new work is begun at once, 503 when it is not."""
+    """200 when new work is begun at once, by this worker or another one; else 503."""
     state = service().state
-    body = Ready(ready=state.ready, status=state.phase.value, reason=state.reason)
-    return body, 200 if state.ready else 503
+    good_ones = (one for one in state.workers() if one.status == Phase.READY.value)
+    speaks = next((one for one in good_ones if one.age_s < _STUCK_S), state.present())
+    good = speaks.status == Phase.READY.value
+    body = Ready(ready=good, status=speaks.status, reason=speaks.reason)
+    return body, 200 if good else 503
 
 
 @metrics_bp.get("/metrics")
@@ -85,7 +111,8 @@ def show_metrics() -> Response:
         stats = served.engine.stats()
         metrics.TEXT_ACTIVE.labels(served.name).set(stats.active)
         metrics.TEXT_WAITING.labels(served.name).set(stats.waiting)
-    text, content_type = metrics.render()
+    worker = here.state
+    text, content_type = metrics.render_all(worker.workers(), worker.pid)
     return Response(text, content_type=content_type)
 
 

@@ -103,8 +103,19 @@ class EasyQuery(BaseModel):
     code: str | None = Field(None, description="The code that was submitted.")
 
 
+class WorkerHealth(BaseModel):
+    """How one worker of the server is. `age_s`: how long ago it said so."""
+
+    pid: int
+    slot: int
+    status: str
+    device_name: str
+    reason: str
+    age_s: float
+
+
 class Health(BaseModel):
-    """How the worker is."""
+    """How the worker is that answers, and all others of this server."""
 
     status: Literal["loading", "ready", "draining", "failed"]
     model_loaded: bool
@@ -115,6 +126,7 @@ class Health(BaseModel):
     face_detector: str = Field("", description="The one in use; empty before it is loaded.")
     worker_pid: int
     uptime_s: float
+    workers: list[WorkerHealth] = Field(description="All workers, by device slot.")
 
 
 class Checks(BaseModel):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from server.jobs.database import StoreError
+from server.roster import Presence
 from server.state import DeviceReport, Phase
 from tests.unit.server.http.house import House
 
@@ -101,3 +103,25 @@ def test_the_ops_app_has_the_one_error_body_too(house: House) -> None:
     answer = house.ops.test_client().get("/v1/videos")
     assert answer.status_code == 404
     assert answer.get_json()["error"]["code"] == "not_found"
+
+
+def test_every_worker_of_the_server_is_told_and_one_that_is_ready_is_enough(house: House) -> None:
+    house.state.phase, house.state.reason = Phase.LOADING, "loading models"
+    other = Presence(77, 1, "ready", "", "cpu", 1.0, time.time())
+    house.state.roster.desk(5).write(other)
+    workers = house.get("/health").json["workers"]
+    assert [(one["pid"], one["status"]) for one in workers] == [
+        (house.state.pid, "loading"),
+        (77, "ready"),
+    ]
+    assert house.get("/v2/health/ready").status_code == 200
+    house.state.roster.desk(5).write(replace(other, at=time.time() - 60))
+    answer = house.get("/v2/health/ready")
+    assert (answer.status_code, answer.json["reason"]) == (503, "loading models")
+
+
+def test_metrics_of_the_other_workers_are_told_with_their_slots(house: House) -> None:
+    text = "# HELP mouthpiece_frames_total F.\n# TYPE mouthpiece_frames_total counter\n"
+    text += "mouthpiece_frames_total 41.0\n"
+    house.state.roster.desk(5).write(Presence(77, 1, "ready", "", "cpu", 1.0, time.time(), text))
+    assert 'mouthpiece_frames_total{slot="1"} 41.0' in house.get("/metrics").text
