@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from models.lipsync.muse import unet, vae
-from models.lipsync.muse.chain import LATENT_PX, SOUND_ROWS, Chain, Published
+from models.lipsync.muse.chain import LATENT_PX, SOUND_ROWS, Chain, Precision, Published
 from models.lipsync.muse.shape import UNetShape, VaeShape
 
 FRAME_FLOP = (177.8 + 622.2) * 1e9
@@ -53,9 +53,10 @@ def main() -> None:
     torch.manual_seed(1)
     networks = Published(Noise(unet.inventory(UNetShape())), Noise(vae.inventory(VaeShape())))
     began = time.perf_counter()
-    chain = Chain(networks, given.device, DTYPES[given.dtype])
+    dtype = DTYPES[given.dtype]
+    chain = Chain(networks, given.device, Precision(dtype, dtype))
     loaded_s = time.perf_counter() - began
-    ceiling = _ceiling_flops(given.device, DTYPES[given.dtype])
+    ceiling = _ceiling_flops(given.device, dtype)
     print(f"loaded in {loaded_s:.1f} s; ceiling {ceiling / 1e12:.1f} TFLOP/s")
     print(f"{'way':10} {'batch':>5} {'frames/s':>9} {'of ceiling':>10} {'ready s':>8}")
     rows = []

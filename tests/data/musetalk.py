@@ -17,7 +17,7 @@ from models.lipsync.muse.blend import BlendRule
 from models.lipsync.muse.box import BoxRule, Edges, landmark_box
 from models.lipsync.muse.chain import SCALE, Published, pictures, prepared
 from models.lipsync.muse.shape import UNetShape, VaeShape
-from models.lipsync.muse.unet import UNet, folded, positions
+from models.lipsync.muse.unet import Folded, UNet, positions
 from models.lipsync.muse.vae import Vae
 from models.weights import fill
 from tests.data.weights import noise, seeded
@@ -67,7 +67,7 @@ def network() -> UNet:
     """The small UNet, loaded."""
     with torch.device("meta"):
         made = UNet(UNET)
-    fill(made, folded(unet_state()), "stand-in weights", torch.zeros(()))
+    fill(made, Folded(unet_state()), "stand-in weights", torch.zeros(()))
     return made
 
 

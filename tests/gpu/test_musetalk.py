@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.lipsync import gate
-from models.lipsync.muse.chain import Chain, open_chain
+from models.lipsync.muse.chain import Chain, Precision, open_chain
 from models.lipsync.musetalk import V15, MuseTalk
 from tests.data import musetalk
 from tests.unit.models.lipsync import muses
@@ -33,7 +33,7 @@ def exact() -> Iterator[None]:
 
 
 def test_float32_gives_what_the_cpu_gives() -> None:
-    chain = Chain(musetalk.published(), "cuda", torch.float32)
+    chain = Chain(musetalk.published(), "cuda", Precision())
     latents, truth = chain.encode(FACES), muses.chain().encode(FACES)
     assert muses.apart(latents, truth) < 2e-3
     made, wanted = chain.speak(truth, SOUND).cpu(), muses.chain().speak(truth, SOUND)
@@ -41,7 +41,7 @@ def test_float32_gives_what_the_cpu_gives() -> None:
 
 
 def test_the_compiled_decoder_and_its_graphs_give_what_the_eager_one_gives() -> None:
-    chain = Chain(musetalk.published(), "cuda", torch.float32)
+    chain = Chain(musetalk.published(), "cuda", Precision())
     latents = chain.encode(FACES)
     eager = chain.speak(latents, SOUND).cpu()
     chain.compile()

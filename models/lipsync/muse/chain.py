@@ -20,7 +20,7 @@ from models.lipsync import gate
 from models.lipsync.base import Image
 from models.lipsync.buckets import Buckets
 from models.lipsync.muse.shape import UNetShape, VaeShape
-from models.lipsync.muse.unet import UNet, folded, positions
+from models.lipsync.muse.unet import Folded, UNet, positions
 from models.lipsync.muse.vae import Vae, renamed
 from models.weights import fill
 
@@ -50,19 +50,27 @@ class Published:
     vae_shape: VaeShape = VaeShape()
 
 
+@dataclass(frozen=True)
+class Precision:
+    """What the UNet and the autoencoder calculate in."""
+
+    unet: torch.dtype = torch.float32
+    vae: torch.dtype = torch.float32
+
+
 class Chain:
     """The networks, loaded. One thread at a time."""
 
-    def __init__(self, published: Published, device: str, dtype: torch.dtype) -> None:
-        self.device, self.dtype = device, dtype
-        like = torch.zeros((), dtype=dtype, device=device)
+    def __init__(self, published: Published, device: str, precision: Precision) -> None:
+        self.device, self.precision = device, precision
+        like = torch.zeros((), dtype=precision.vae, device=device)
         with torch.device("meta"):
             self._unet = UNet(published.unet_shape)
             self._vae = Vae(published.vae_shape)
-        fill(self._unet, folded(published.unet), published.unet_file, like)
+        fill(self._unet, Folded(published.unet), published.unet_file, like.to(precision.unet))
         fill(self._vae, renamed(published.vae), published.vae_file, like)
         self.fingerprint = _fingerprint(self._vae)
-        if device == "cpu" and dtype == torch.float32:
+        if device == "cpu" and precision.vae == torch.float32:
             # The CPU's channels_last GroupNorm takes one pass in float32, which costs even areas
             # (the masked half) three digits: 9e-4 instead of 5e-7 (docs/decisions/0077).
             for part in (self._vae.encoder, self._vae.quant_conv):
@@ -86,7 +94,7 @@ class Chain:
 
         On CUDA this returns before the device is done; reading the tensor waits for it.
         """
-        given = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device, self.dtype)
+        given = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device, self.precision.unet)
         heard = torch.from_numpy(np.ascontiguousarray(sound)).to(self.device)
         with torch.inference_mode():
             return self._speak(given, heard)
@@ -100,7 +108,7 @@ class Chain:
 
     def record(self) -> None:
         """Record every batch size as a CUDA graph."""
-        latents = torch.zeros((1, 8, LATENT_PX, LATENT_PX), dtype=self.dtype)
+        latents = torch.zeros((1, 8, LATENT_PX, LATENT_PX), dtype=self.precision.unet)
         sound = torch.zeros((1, SOUND_ROWS, self.sound_width))
         speak = Buckets(self._spoken, SIZES, self.device, (latents, sound))
         speak.warm()
@@ -109,15 +117,14 @@ class Chain:
     def _encoded(self, faces: Sequence[Image]) -> NDArray[np.float16]:
         with torch.inference_mode():
             whole = torch.from_numpy(np.stack(faces)).to(self.device)
-            mean, _ = self._vae.encode(prepared(whole).to(self.dtype))
+            mean, _ = self._vae.encode(prepared(whole).to(self.precision.vae))
             masked, reference = (SCALE * mean.float()).chunk(2)
             made: NDArray[np.float16] = torch.cat((masked, reference), 1).half().cpu().numpy()
         return made
 
     def _spoken(self, latents: Tensor, sound: Tensor) -> Tensor:
-        heard = (sound + self._places).to(self.dtype)
-        spoken = self._unet(latents, heard)
-        return pictures(self._decode(spoken / SCALE))
+        spoken = self._unet(latents, (sound + self._places).to(self.precision.unet))
+        return pictures(self._decode((spoken / SCALE).to(self.precision.vae)))
 
 
 class Fallback:
@@ -157,30 +164,43 @@ def pictures(decoded: Tensor) -> Tensor:
 
 
 def open_chain(
-    published: Published, device: str, choices: Sequence[torch.dtype] | None = None
+    published: Published, device: str, choices: Sequence[Precision] | None = None
 ) -> Chain:
-    """The networks in the first precision of `choices` whose pictures agree with float32's by at
-    least gate.LEAST_PSNR_DB; float32 where none does.
+    """The networks in the first of `choices` (default: `precisions`) whose pictures agree with
+    float32's by at least gate.LEAST_PSNR_DB; float32 where none does.
 
     One copy of the networks is in memory at a time.
 
     Raises:
         WeightsError: the tensors do not fit.
     """
-    wanted = gate.fast(device) if choices is None else choices
-    chain = Chain(published, device, torch.float32)
+    wanted = precisions(device) if choices is None else choices
+    chain = Chain(published, device, Precision())
     if not wanted:
         return _ready(chain)
     truth = _sample(chain)
-    for dtype in wanted:
+    for precision in wanted:
         del chain
-        chain = Chain(published, device, dtype)
+        chain = Chain(published, device, precision)
         found_db = gate.psnr_db(_sample(chain), truth, 255.0)
-        _log.info("precision tried", dtype=str(dtype), psnr_db=round(found_db, 1))
+        _log.info(
+            "precision tried",
+            unet=str(precision.unet),
+            vae=str(precision.vae),
+            psnr_db=round(found_db, 1),
+        )
         if found_db >= gate.LEAST_PSNR_DB:  # never true of NaN
             return _ready(chain)
     del chain
-    return _ready(Chain(published, device, torch.float32))
+    return _ready(Chain(published, device, Precision()))
+
+
+def precisions(device: str) -> list[Precision]:
+    """What to try on a device, the fastest first: both networks reduced, then the autoencoder
+    alone, which is three quarters of the work.
+    """
+    fast = gate.fast(device)
+    return [Precision(each, each) for each in fast] + [Precision(vae=each) for each in fast]
 
 
 def _ready(chain: Chain) -> Chain:

@@ -174,7 +174,7 @@ class Middle(nn.Module):
 
 
 class UNet(nn.Module):
-    """The network; see the module. Weights go in through `folded`."""
+    """The network; see the module. Weights go in through `Folded`."""
 
     def __init__(self, shape: UNetShape) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ def inventory(shape: UNetShape) -> dict[str, tuple[int, ...]]:
     return found
 
 
-class folded(Mapping[str, Tensor]):  # noqa: N801 - reads as what it does to a state
+class Folded(Mapping[str, Tensor]):
     """A published state without its step embedding, which goes into the resnets' first biases.
 
     Tensors are worked out when asked for, so no second copy of the file is held.

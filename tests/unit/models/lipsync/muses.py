@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.lipsync.muse.chain import Chain
+from models.lipsync.muse.chain import Chain, Precision
 from models.lipsync.musetalk import V1, V15, MuseTalk
 from tests.data import musetalk
 from tests.data.weights import noise
@@ -33,7 +33,7 @@ FEATURES = [np.zeros((50, musetalk.UNET.sound), np.float32), sound(1), sound(2)]
 
 @functools.cache
 def chain() -> Chain:
-    return Chain(musetalk.published(), "cpu", torch.float32)
+    return Chain(musetalk.published(), "cpu", Precision())
 
 
 @functools.cache

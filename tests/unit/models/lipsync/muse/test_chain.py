@@ -11,12 +11,15 @@ from structlog.testing import capture_logs
 
 from models.lipsync import gate
 from models.lipsync.muse import chain as chains
-from models.lipsync.muse.chain import Chain, Fallback, Published, open_chain
+from models.lipsync.muse.chain import Chain, Fallback, Precision, Published, open_chain
+from models.lipsync.muse.unet import Folded
 from models.weights import WeightsError
 from tests.data import musetalk
 from tests.unit.models.lipsync.muses import apart, chain, sound
 
 FACES = [musetalk.picture(f"face {index}", 256, 256) for index in range(2)]
+
+HALF = [Precision(torch.float16, torch.float16), Precision(vae=torch.float16)]
 
 
 def test_a_face_becomes_a_speaking_face() -> None:
@@ -56,19 +59,34 @@ def test_a_reduced_precision_that_keeps_the_picture_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "LEAST_PSNR_DB", 10.0)
-    assert open_chain(musetalk.published(), "cpu", [torch.float16]).dtype == torch.float16
+    assert open_chain(musetalk.published(), "cpu", HALF).precision == HALF[0]
+
+
+def test_the_autoencoder_alone_may_be_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_db = iter([30.0, 45.0])
+    monkeypatch.setattr(gate, "psnr_db", lambda *_: next(found_db))
+    assert open_chain(musetalk.published(), "cpu", HALF).precision == HALF[1]
+
+
+def test_both_networks_are_tried_before_one() -> None:
+    tried = chains.precisions("cuda")
+    assert [each.unet == each.vae for each in tried] == [True, True, False, False]
+    assert all(each.vae != torch.float32 for each in tried)
 
 
 def test_one_that_spoils_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "LEAST_PSNR_DB", 200.0)
     with capture_logs() as logs:
-        assert open_chain(musetalk.published(), "cpu", [torch.float16]).dtype == torch.float32
-    assert [log["dtype"] for log in logs] == ["torch.float16"]
+        assert open_chain(musetalk.published(), "cpu", HALF).precision == Precision()
+    assert [(log["unet"], log["vae"]) for log in logs] == [
+        ("torch.float16", "torch.float16"),
+        ("torch.float32", "torch.float16"),
+    ]
 
 
 def test_without_choices_there_is_nothing_to_try() -> None:
     with capture_logs() as logs:
-        assert open_chain(musetalk.published(), "cpu", []).dtype == torch.float32
+        assert open_chain(musetalk.published(), "cpu", []).precision == Precision()
     assert not logs
 
 
@@ -78,7 +96,7 @@ def test_another_encoder_has_another_name() -> None:
     published = Published(
         musetalk.unet_state(), changed, unet_shape=musetalk.UNET, vae_shape=musetalk.VAE
     )
-    assert Chain(published, "cpu", torch.float32).fingerprint != chain().fingerprint
+    assert Chain(published, "cpu", Precision()).fingerprint != chain().fingerprint
 
 
 @pytest.mark.parametrize(
@@ -99,7 +117,7 @@ def test_tensors_that_do_not_fit_are_one_clear_line(
         state, musetalk.vae_state(), "unet.pth", unet_shape=musetalk.UNET, vae_shape=musetalk.VAE
     )
     with pytest.raises(WeightsError, match=message) as caught:
-        Chain(published, "cpu", torch.float32)
+        Chain(published, "cpu", Precision())
     assert "unet.pth" in str(caught.value)
 
 
@@ -113,7 +131,7 @@ def test_the_compiled_decoder_gives_the_same(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(torch, "compile", compile_)
     monkeypatch.setattr(chains, "SIZES", (1, 2))
-    made = Chain(musetalk.published(), "cpu", torch.float32)
+    made = Chain(musetalk.published(), "cpu", Precision())
     before = made.speak(made.encode(FACES), np.stack([sound(0), sound(1)]))
     made.compile()
     after = made.speak(made.encode(FACES), np.stack([sound(0), sound(1)]))
@@ -142,3 +160,10 @@ def test_a_full_memory_is_no_compilers_failure() -> None:
 
     with pytest.raises(torch.OutOfMemoryError):
         Fallback(full, lambda x: x)(torch.ones(1))
+
+
+def test_a_folded_state_has_what_the_network_has() -> None:
+    state = Folded(musetalk.unet_state())
+    names = {name for name, _ in musetalk.network().named_parameters()}
+    assert set(state) == names
+    assert len(state) == len(names)

@@ -21,7 +21,7 @@ from models.lipsync.muse.blend import BlendRule
 from models.lipsync.muse.box import BoxRule, Edges, landmark_box, shift_range
 from models.lipsync.muse.chain import SCALE, pictures, prepared
 from models.lipsync.muse.shape import UNetShape, VaeShape
-from models.lipsync.muse.unet import UNet, folded, positions
+from models.lipsync.muse.unet import Folded, UNet, positions
 from models.lipsync.muse.vae import Vae, renamed
 from models.weights import fill
 from tests.data import make, musetalk
@@ -65,7 +65,7 @@ def test_the_unet_agrees_with_the_reference() -> None:
     given = golden("musetalk_unet")
     with torch.device("meta"):
         network = UNet(UNetShape())
-    fill(network, folded(Golden("musetalk_unet", 2)), "stand-in weights", torch.zeros(()))
+    fill(network, Folded(Golden("musetalk_unet", 2)), "stand-in weights", torch.zeros(()))
     sound = torch.from_numpy(given["audio"]) + positions(50, 384)
     assert apart(sound, given["audio_with_position"]) < 1e-5
     with torch.inference_mode():
