@@ -194,8 +194,14 @@ class Ranges:
             return connection.execute(statement).first() is not None
 
     def withdraw(self, job: Job) -> None:
-        """The attempt ends: forget its ranges, so that whoever holds one stops."""
-        mine = (ranges.c.job_id == job.id, ranges.c.job_attempt == job.attempt)
+        """The attempt ends: nobody takes a range of it any more. Helpers at work lose theirs with
+        the claim on the job; their rows stay so that the next attempt can wait for them.
+        """
+        mine = (
+            ranges.c.job_id == job.id,
+            ranges.c.job_attempt == job.attempt,
+            ranges.c.lease_until.is_(None),
+        )
         with self._database.write() as connection:
             connection.execute(sa.delete(ranges).where(*mine))
 

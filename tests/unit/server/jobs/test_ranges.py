@@ -112,7 +112,7 @@ def test_a_range_that_was_given_up_is_open_again_but_two_helpers_are_enough(
     assert bounds(store.ranges.take(job, ME)) == (0, 2)
 
 
-@pytest.mark.parametrize("end", ["cancel", "delete", "release", "give_up", "recover", "withdraw"])
+@pytest.mark.parametrize("end", ["cancel", "delete", "release", "give_up", "recover"])
 def test_helpers_lose_their_ranges_with_the_attempt(store: JobStore, job: Job, end: str) -> None:
     part = helped(store)
     assert store.ranges.held(part)
@@ -122,13 +122,25 @@ def test_helpers_lose_their_ranges_with_the_attempt(store: JobStore, job: Job, e
         "release": lambda: store.release(job),
         "give_up": lambda: store.give_up(job, "killed"),
         "recover": lambda: store.recover(replace(ME, pid=9)),
-        "withdraw": lambda: store.ranges.withdraw(job),
     }
     endings[end]()
     assert not store.ranges.held(part)
     assert not store.ranges.heartbeat(part, LEASE_S)
     assert not store.ranges.finish(part)
     assert store.ranges.help(THIRD, LEASE_S) is None
+
+
+def test_a_withdrawn_job_is_helped_no_more_but_those_at_work_are_remembered(
+    store: JobStore, job: Job
+) -> None:
+    part = helped(store)
+    store.ranges.take(job, ME)
+    store.ranges.withdraw(job)
+    assert store.ranges.help(THIRD, LEASE_S) is None
+    assert store.ranges.held(part)
+    store.release(job)
+    assert not store.ranges.held(part)
+    assert store.ranges.lingering(claim(store))
 
 
 def test_the_next_attempt_waits_for_helpers_of_the_last_one_and_offers_anew(

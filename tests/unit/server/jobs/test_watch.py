@@ -88,3 +88,19 @@ def test_idle_time_starts_again_with_every_sign_of_life() -> None:
     assert watch.idle_s() > 99
     watch.progress(1, 10)
     assert watch.idle_s() < 1
+
+
+def test_segments_in_any_order_count_up_to_the_first_that_is_missing() -> None:
+    watch = watch_of()
+    watch.count(1, 6)
+    for index in (3, 1):
+        watch.segment(index, 6)
+    report = watch.take()
+    assert report is not None
+    assert (report.segments_done, report.new_segment) == (2, True)
+    watch.count(3, 6)
+    report = watch.take()
+    assert report is not None
+    assert report.segments_done == 4
+    watch.count(4, 6)
+    assert watch.take() is None
