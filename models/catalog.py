@@ -31,7 +31,8 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model. `loader` is "package.module:function", called as load(device, weights_dir);
+    """One model. `loader` is "package.module:function", called as load(device, weights_dir); text
+    models have none, as server/textload.py opens them with the slots and precision of the settings.
     `default` models work without any file of the user's.
     """
 
@@ -79,7 +80,7 @@ ENTRIES: tuple[ModelEntry, ...] = (
     ModelEntry(
         name="story",
         kind=ModelKind.TEXT,
-        loader="models.text.story:load",
+        loader="",
         files=(
             ModelFile(
                 "models/assets/story/config.json",

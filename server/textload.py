@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from models.lane import Engine, Lane
+from models.text import story
 from models.text.base import Precision, TextError
 from server.settings import Settings, TextDtype
 from server.texts import Served, Source, Texts
@@ -98,6 +99,8 @@ def open_text(source: Source, bench: TextBench) -> Served:
     """
     if not source.path.exists():
         raise TextError(f"{source.path} does not exist")
+    if source.path == story.FOLDER and (problem := story.problem()):
+        raise TextError(problem)
     from models.text.checkpoints import load_checkpoint
     from models.text.engine import StepEngine, TextEngine
 

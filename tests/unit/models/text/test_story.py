@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.catalog import ENTRIES
 from models.text import story
-from models.text.base import TextModel
+from models.text.base import Precision, TextModel
+from models.text.checkpoints import load_checkpoint
 from scripts import train_story
 from scripts.story import corpus
 from scripts.story.bpe import Bpe
@@ -23,7 +25,7 @@ PROMPT = "Once upon a time there was a small camel named Quentin who"
 
 @pytest.fixture(scope="module")
 def model() -> TextModel:
-    return story.load("cpu", Path("none"))
+    return load_checkpoint(story.FOLDER, 8, Precision.FP32, "cpu", name=story.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,14 @@ def test_it_is_small_and_says_where_a_text_ends(model: TextModel) -> None:
     assert model.network.config.block_size == 256
     assert model.tokenizer.eos_id == model.tokenizer.size - 1 == 2047
     assert sum(file.stat().st_size for file in story.FOLDER.iterdir()) < 8_000_000
+
+
+def test_a_damaged_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert story.problem() == ""
+    (entry,) = (entry for entry in ENTRIES if entry.name == story.NAME)
+    short = replace(entry.files[0], size_bytes=1)
+    monkeypatch.setattr(story, "ENTRIES", (replace(entry, files=(short,)),))
+    assert re.match(r"config\.json in .* is damaged: \d+ bytes, should be 1", story.problem())
 
 
 def test_the_tokenizer_gives_the_ids_of_the_training(
