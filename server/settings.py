@@ -110,7 +110,9 @@ class Settings(BaseSettings):
     # Gunicorn (the names of the old guides)
     gunicorn_workers: Positive = Field(1, description="Workers: one per device slot.")
     gunicorn_threads: Positive = Field(
-        8, description="Request threads of a worker; every open stream holds one."
+        8,
+        description="Request threads of a worker; every open stream holds one. TEXT_SLOTS + 8 for"
+        " many streams of text.",
     )
     gunicorn_worker_class: str = Field("gthread", description="gthread or gevent.")
     gunicorn_timeout: Positive = Field(
