@@ -286,8 +286,8 @@ def p95(values: list[float]) -> float:
 
 @pytest.mark.slow
 def test_tokens_keep_flowing_while_a_video_is_rendered(tmp_path: Path) -> None:
-    # Ten million parameters: a step of 3 to 6 ms on one core. Measured: 2.1 times the time alone;
-    # a model of 0.8 million 1.1 to 2.9 times (4.9 once), on machines that others used, too.
+    # Ten million parameters: a step of 3 to 6 ms on one core. Measured: 2.1 times the time alone.
+    # With 0.8 million and 0.8 ms it was 0.9 to 4.9 times, median 2: a scheduler's slice is 3 ms.
     checkpoint = make_run(tmp_path / "flow", layers=6, width=384)
     with start_server({"MODEL_CHECKPOINT": str(checkpoint)}) as running:
         url = running.base_url
