@@ -90,7 +90,7 @@ ENTRIES: tuple[ModelEntry, ...] = (
             ModelFile(
                 "models/assets/story/model.safetensors",
                 4449456,
-                "f50195146eba5d88c9320f36090309d6fa4e309e29186b37a6f8efc215a29629",
+                "f29753fc78304e65198f579a01f44e3580974c14e977b73fb005eeca23ca7af0",
             ),
             ModelFile(
                 "models/assets/story/vocab.json",

@@ -1,6 +1,6 @@
 """Train the story model that ships, models/assets/story/, from the project's own stories.
 
-    python scripts/train_story.py [--stories 40000] [--steps 6000] [--limit-s 7200] [--seed 7]
+    python scripts/train_story.py [--stories 40000] [--steps 7000] [--limit-s 7200] [--seed 7]
                                   [--threads 1] [--samples 0] [--out FOLDER]
 
 What it is: story grammar → byte-level BPE → a small GPT → a Hugging Face GPT-2 directory, then
@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--stories", type=int, default=40000, help="stories to train on")
-    parser.add_argument("--steps", type=int, default=6000, help="0: do not train, only score")
+    parser.add_argument("--steps", type=int, default=7000, help="0: do not train, only score")
     parser.add_argument("--limit-s", type=float, default=7200, help="most seconds of training")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)

@@ -40,7 +40,7 @@ class Fit:
     drills up to the share `drilled`; later a share of them, from `mixed` to 0 at `mixed_until`.
     """
 
-    steps: int = 6000
+    steps: int = 7000
     ids: int = 2048
     lengths: tuple[int, ...] = (64, 128, 256)
     until: tuple[float, ...] = (0.25, 0.45, 1.0)

@@ -18,9 +18,11 @@ from models.text.checkpoints import load_checkpoint
 from scripts import train_story
 from scripts.story import corpus
 from scripts.story.bpe import Bpe
+from scripts.story.grammar import grammar
 from scripts.story.net import StoryNet
+from scripts.story.sample import carried_over
 
-PROMPT = "Once upon a time there was a small camel named Quentin who"
+PROMPT = "Once upon a time there was a small camel named Martha who"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,23 @@ def test_held_out_stories_are_easy_to_foresee(model: TextModel) -> None:
         logits = torch.as_tensor(model.network.prefill(0, ids[:-1], 0, every=True))
         losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
         total, count = total + float(losses.sum()), count + len(ids) - 1
-    assert math.exp(total / count) < 2.2
+    assert math.exp(total / count) < 1.5
+
+
+def test_a_story_ends_and_keeps_to_its_hero(model: TextModel) -> None:
+    text = greedy(model, PROMPT, 220)
+    assert text.startswith(PROMPT)
+    assert text.endswith((".", "!", '"', "?"))
+    names = grammar().words["girl"] + grammar().words["boy"]
+    said = [word for word in re.findall(r"[A-Z][a-z]+", text) if word in names]
+    assert said.count("Martha") >= 4
+    assert len(set(said)) <= 2  # the hero and a friend
+
+
+def test_names_and_colours_are_carried_over(trained: tuple[StoryNet, Bpe]) -> None:
+    for kind, (good, mentions) in carried_over(*trained, 150, train_story.HELD_OUT_SEED).items():
+        assert mentions > 30, kind
+        assert good > 0.75 * mentions, kind
 
 
 def test_a_finished_story_is_likely_to_end(model: TextModel) -> None:
