@@ -47,7 +47,8 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model. `loader` is "package.module:function", called as load(device, weights_dir);
+    """One model. `loader` is "package.module:function", called as load(device, weights_dir); text
+    models have none, as server/textload.py opens them with the slots and precision of the settings.
     `default` models work without any file of the user's; `needs` names the models that one works
     with.
     """
@@ -260,7 +261,7 @@ OTHERS = (
     ModelEntry(
         name="story",
         kind=ModelKind.TEXT,
-        loader="models.text.story:load",
+        loader="",
         files=(
             ModelFile(
                 "models/assets/story/config.json",
@@ -270,7 +271,7 @@ OTHERS = (
             ModelFile(
                 "models/assets/story/model.safetensors",
                 4449456,
-                "f50195146eba5d88c9320f36090309d6fa4e309e29186b37a6f8efc215a29629",
+                "f29753fc78304e65198f579a01f44e3580974c14e977b73fb005eeca23ca7af0",
             ),
             ModelFile(
                 "models/assets/story/vocab.json",

@@ -1,6 +1,6 @@
 """Train the story model that ships, models/assets/story/, from the project's own stories.
 
-    python scripts/train_story.py [--stories 40000] [--steps 3000] [--limit-s 3600] [--seed 7]
+    python scripts/train_story.py [--stories 40000] [--steps 7000] [--limit-s 7200] [--seed 7]
                                   [--threads 1] [--samples 0] [--out FOLDER]
 
 What it is: story grammar → byte-level BPE → a small GPT → a Hugging Face GPT-2 directory, then
@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.story import corpus, export, net, sample  # noqa: E402 - needs the path above
 from scripts.story.bpe import Bpe, learn  # noqa: E402
+from scripts.story.drills import Drills  # noqa: E402
 
 FOLDER = ROOT / "models" / "assets" / "story"
 VOCABULARY = 2048
@@ -37,8 +38,8 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
     parser.add_argument("--stories", type=int, default=40000, help="stories to train on")
-    parser.add_argument("--steps", type=int, default=3000, help="0: do not train, only score")
-    parser.add_argument("--limit-s", type=float, default=3600, help="most seconds of training")
+    parser.add_argument("--steps", type=int, default=7000, help="0: do not train, only score")
+    parser.add_argument("--limit-s", type=float, default=7200, help="most seconds of training")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--samples", type=int, default=0, help="stories to print of each prompt")
@@ -61,7 +62,8 @@ def train(args: argparse.Namespace) -> None:
     say(f"{len(texts)} stories, {len(bpe.ids)} tokens, {len(ids)} ids, {spent_s:.0f} s")
     fit = net.Fit(steps=args.steps, seed=args.seed, limit_s=args.limit_s)
     shape = net.Shape(vocab_size=len(bpe.ids))
-    fitted, _ = net.train(ids, starts, shape, fit, say)
+    taught = net.Corpus(ids, starts, Drills(bpe, args.seed).row)
+    fitted, _ = net.train(taught, shape, fit, say)
     args.out.mkdir(parents=True, exist_ok=True)
     bpe.save(args.out)
     export.save(fitted, args.out)

@@ -149,7 +149,9 @@ class Settings(BaseSettings):
         1, description="Workers: one per device slot. GPU_CONFIG may say more."
     )
     gunicorn_threads: Positive = Field(
-        8, description="Request threads of a worker; every open stream holds one."
+        8,
+        description="Request threads of a worker; every open stream holds one. TEXT_SLOTS + 8 for"
+        " many streams of text.",
     )
     gunicorn_worker_class: str = Field("gthread", description="gthread or gevent.")
     gunicorn_timeout: Positive = Field(

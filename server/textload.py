@@ -8,6 +8,7 @@ done here, at the first load, and not before.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 import structlog
 
 from models.lane import Engine, Lane
+from models.text import story
 from models.text.base import Precision, TextError
 from server.settings import Settings, TextDtype
 from server.texts import Served, Source, Texts
@@ -24,6 +26,12 @@ from server.texts import Served, Source, Texts
 # Below this size threads wait for each other longer than they work.
 _LARGE_PARAMETERS = 20_000_000
 _LOOK_S = 0.1
+# How long the lane may keep the interpreter from the threads that send its tokens. With Python's
+# 5 ms a small model at times made four tokens before one was sent: they arrived in bursts. A dub
+# asks for the same (trans_dh_service/pipeline.py), but there may be none.
+SWITCH_S = 0.0005
+# Request threads beside those of the streams: for other routes.
+_SPARE_THREADS = 8
 
 _log = structlog.get_logger("server.textload")
 
@@ -73,6 +81,20 @@ class ThreadedEngine:
         return self._inner.run(items)
 
 
+def too_few_threads(settings: Settings) -> str:
+    """What to say when streams can hold every request thread before every slot has a text; "" when
+    they cannot.
+    """
+    held, slots = settings.gunicorn_threads, settings.text_slots
+    if settings.gunicorn_worker_class != "gthread" or held >= slots:
+        return ""
+    return (
+        f"GUNICORN_THREADS={held} is less than TEXT_SLOTS={slots}: each stream holds a request "
+        f"thread, so {held} streams make every other request wait without an answer; "
+        f"GUNICORN_THREADS={slots + _SPARE_THREADS} lets all slots be used"
+    )
+
+
 def set_threads(count: int) -> None:
     """Let torch use so many threads for what this thread asks of it."""
     import torch
@@ -98,6 +120,8 @@ def open_text(source: Source, bench: TextBench) -> Served:
     """
     if not source.path.exists():
         raise TextError(f"{source.path} does not exist")
+    if source.path == story.FOLDER and (problem := story.problem()):
+        raise TextError(problem)
     from models.text.checkpoints import load_checkpoint
     from models.text.engine import StepEngine, TextEngine
 
@@ -119,6 +143,7 @@ def open_text(source: Source, bench: TextBench) -> Served:
     lane.add(step)
     engine = TextEngine(model, lambda step: lane.submit(name, step), settings.text_queue)
     engine.start()
+    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
     return Served(model, engine)
 
 
@@ -133,10 +158,12 @@ class TextLoader:
 
     def load_eager(self, going_on: Callable[[str], None]) -> None:
         """Load the configured models; `going_on` is told of each and may raise to stop."""
-        for source in self._sources.values():
-            if source.eager:
-                going_on(f"loading text model {source.name}")
-                self._load(source)
+        configured = [source for source in self._sources.values() if source.eager]
+        if configured and (warning := too_few_threads(self._bench.settings)):
+            _log.warning("few request threads for streams", why=warning)
+        for source in configured:
+            going_on(f"loading text model {source.name}")
+            self._load(source)
 
     def start(self) -> None:
         """Begin to load those on demand."""

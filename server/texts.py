@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from models.text import story
 from models.text.base import TextModel
 from server.settings import Settings, split_checkpoints
 
 if TYPE_CHECKING:
     from models.text.request import TextRequest, TextStream
 
-STORY = "story"
-STORY_PATH = Path(__file__).resolve().parent.parent / "models" / "assets" / "story"
 ON_DEMAND = "on demand"
 LOADING = "loading"
 READY = "ready"
@@ -106,9 +105,9 @@ def sources_of(settings: Settings) -> tuple[Source, ...]:
     more = [Source(name, path, settings.tokenizer) for name, path in named]
     if path is not None:
         return (Source(_free_name(_name_of(path), taken), path, settings.tokenizer), *more)
-    if STORY in taken:
+    if story.NAME in taken:
         return tuple(more)
-    return (Source(STORY, STORY_PATH, eager=False), *more)
+    return (Source(story.NAME, story.FOLDER, eager=False), *more)
 
 
 def _name_of(path: Path) -> str:

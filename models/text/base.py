@@ -63,10 +63,22 @@ class Tokenizer(ABC):
         """The bytes that one id stands for; they may end inside a UTF-8 character."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some tokens of one slot, for positions `start`.. of it (the earlier ones are there already).
+    `every`: logits are wanted after each of them, not only after the last.
+    """
+
+    slot: int
+    ids: Sequence[int]
+    start: int
+    every: bool = False
+
+
 class Network(ABC):
     """A GPT with a static key/value cache of `slots` rows, each `config.block_size` long.
 
-    Only the lane's thread calls `prefill` and `decode`. Positions start at 0 in every slot; writing
+    Only the lane's thread calls its methods. Positions start at 0 in every slot; writing
     a position again replaces it. Logits are float32 torch tensors on the CPU or the device, ids at
     and beyond the tokenizer's size already masked to -inf.
     """
@@ -76,11 +88,15 @@ class Network(ABC):
     precision: Precision
 
     @abstractmethod
-    def prefill(self, slot: int, ids: Sequence[int], start: int, *, every: bool = False) -> Any:
-        """Write `ids` at positions `start`.. of a slot (the earlier ones are there already).
+    def prefill_all(self, parts: Sequence[Part]) -> Sequence[Any]:
+        """Write the ids of several slots in one pass over the weights, each slot at most once.
 
-        Returns logits [vocab] after the last id, or [len(ids), vocab] with `every`.
+        Returns for each part logits [vocab] after its last id, or [len(ids), vocab] with `every`.
         """
+
+    def prefill(self, slot: int, ids: Sequence[int], start: int, *, every: bool = False) -> Any:
+        """The logits of one part."""
+        return self.prefill_all([Part(slot, ids, start, every)])[0]
 
     @abstractmethod
     def decode(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> Any:

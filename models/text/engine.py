@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -28,7 +28,7 @@ from models.text.request import (
 )
 from models.text.running import Limits, Running
 from models.text.sampling import Choice
-from models.text.step import ALONE_S, SHARED_S, Outcome, Pace, Plan, Step, StepEngine, perform
+from models.text.step import Chunk, Outcome, Pace, Plan, Step, StepEngine, allowance, perform
 
 __all__ = ["EventKind", "StepEngine", "TextEngine", "TextEvent", "TextStats"]
 
@@ -56,9 +56,12 @@ class TextEvent:
     finish: Finish | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class TextStats:
-    """Sums since the start, and the state now. `first_token_s`: sum over `first_tokens` texts."""
+    """Sums since the start, and the state now. `first_token_s`: sum over `first_tokens` texts.
+
+    The engine counts in one of its own and hands out copies.
+    """
 
     requests: int = 0
     tokens: int = 0
@@ -71,19 +74,6 @@ class TextStats:
     failed: int = 0
     active: int = 0
     waiting: int = 0
-
-
-@dataclass
-class _Sums:
-    requests: int = 0
-    tokens: int = 0
-    prefill_tokens: int = 0
-    steps: int = 0
-    first_tokens: int = 0
-    first_token_s: float = 0.0
-    finished: int = 0
-    cancelled: int = 0
-    failed: int = 0
 
 
 class TextEngine:
@@ -117,7 +107,7 @@ class TextEngine:
         self._free = list(range(model.network.slots))
         self._doing: list[Running] = []
         self._pace = Pace()
-        self._sums = _Sums()
+        self._sums = TextStats()
 
     def start(self) -> None:
         """Begin to take requests."""
@@ -149,8 +139,7 @@ class TextEngine:
     def stats(self) -> TextStats:
         """The figures."""
         with self._changed:
-            active, waiting = len(self._active), len(self._waiting)
-            return TextStats(**vars(self._sums), active=active, waiting=waiting)
+            return replace(self._sums, active=len(self._active), waiting=len(self._waiting))
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Take no more requests; let the others finish within the time, then cancel them."""
@@ -243,19 +232,19 @@ class TextEngine:
             self._admit()
             active = sorted(self._active.values(), key=lambda running: running.due_s)
         decodes = [running for running in active if running.decodes]
-        return Plan(self._chunks(active, SHARED_S if decodes else ALONE_S), decodes)
+        prompts = [running for running in active if not running.decodes]
+        left_s = allowance(len(prompts), len(decodes))
+        return Plan(self._chunks(prompts, left_s) if prompts else [], decodes)
 
-    def _chunks(self, active: list[Running], left_s: float) -> list[tuple[Running, int]]:
-        """Parts of prompts, the longest due first, for about this time; at least one."""
-        chunks: list[tuple[Running, int]] = []
-        for running in active:
-            if running.decodes:
-                continue
-            count = self._pace.fit(running.pending, left_s)
-            left_s -= self._pace.guess(count)
-            if chunks and left_s < 0:
-                break
-            chunks.append((running, count))
+    def _chunks(self, prompts: list[Running], left_s: float) -> list[Chunk]:
+        """Parts of prompts, the longest due first, that are read together in about this time."""
+        left = self._pace.fit(sum(running.pending for running in prompts), left_s)
+        chunks: list[Chunk] = []
+        for running in prompts:
+            count = min(running.pending, left)
+            left -= count
+            if count:
+                chunks.append((running, count))
         return chunks
 
     def _sweep(self) -> None:
@@ -283,7 +272,7 @@ class TextEngine:
         for running, count in outcome.wrote:
             running.wrote(count)
         self._sums.steps += 1
-        self._sums.prefill_tokens += sum(count for _, count in outcome.wrote if count > 1)
+        self._sums.prefill_tokens += outcome.prompt_tokens
         for running, choice in outcome.choices:
             self._sums.tokens += 1
             try:

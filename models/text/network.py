@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.text.base import Gelu, GptConfig, Network, Precision, TextError
-from models.text.cache import Attention, Cache, Chunk, Rows, Window
+from models.text.base import Gelu, GptConfig, Network, Part, Precision, TextError
+from models.text.cache import Attention, Cache, Chunks, Rows, Window
 from models.text.dense import Dense, check_int8, dense
 from models.text.graphs import Graphs, buckets
 
@@ -71,22 +71,26 @@ class GptNetwork(Network):
         self._cache = Cache(config, rows, self._tokens.dtype, self._device)
 
     @torch.inference_mode()
-    def prefill(self, slot: int, ids: Sequence[int], start: int, *, every: bool = False) -> Tensor:
-        """See Network.
+    def prefill_all(self, parts: Sequence[Part]) -> Sequence[Tensor]:
+        """See Network. The parts' rows lie one after the other, without padding: products take
+        them all at once, attention each part for itself.
 
         Raises:
-            TextError: the slot, an id or a position does not exist.
+            TextError: a slot, an id or a position does not exist, a slot is named twice, or a part
+                is empty.
         """
-        if not ids:
-            raise TextError("nothing to prefill: no ids")
-        self._check([slot], ids, [start, start + len(ids) - 1])
-        stop = start + len(ids)
-        device = self._device
-        places = self._places[start:stop]
-        x = functional.embedding(torch.tensor(ids, device=device), self._tokens) + places
-        x = self._through(x, Chunk(self._cache, slot, start, len(ids)))
-        logits = self._logits(x if every else x[-1:])
-        return logits if every else logits[0]
+        self._check_parts(parts)
+        counts = [len(part.ids) for part in parts]
+        ids = [token_id for part in parts for token_id in part.ids]
+        places = [part.start + place for part in parts for place in range(len(part.ids))]
+        numbers = torch.tensor([ids, places], device=self._device)
+        x = functional.embedding(numbers[0], self._tokens)
+        x = x + functional.embedding(numbers[1], self._places)
+        x = self._through(x, Chunks(self._cache, parts))
+        own = zip(parts, x.split_with_sizes(counts), strict=True)
+        wanted = [rows if part.every else rows[-1:] for part, rows in own]
+        logits = self._logits(torch.cat(wanted)).split_with_sizes([len(rows) for rows in wanted])
+        return [rows if part.every else rows[0] for part, rows in zip(parts, logits, strict=True)]
 
     @torch.inference_mode()
     def decode(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> Tensor:
@@ -125,6 +129,15 @@ class GptNetwork(Network):
         if self._limit < self.config.vocab_size:
             logits[:, self._limit :] = _NEVER
         return logits
+
+    def _check_parts(self, parts: Sequence[Part]) -> None:
+        slots = [part.slot for part in parts]
+        if not parts or len(set(slots)) < len(slots):
+            raise TextError(f"one part for each slot, and at least one; got slots {slots}")
+        for part in parts:
+            if not part.ids:
+                raise TextError(f"nothing to prefill in slot {part.slot}: no ids")
+            self._check([part.slot], part.ids, [part.start, part.start + len(part.ids) - 1])
 
     def _check(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> None:
         config = self.config

@@ -14,11 +14,11 @@ from typing import Any
 
 from models.faults import Fault, classify
 from models.lane import Priority
-from models.text.base import Network, TextError
+from models.text.base import Network, Part, TextError
 from models.text.running import Running
 from models.text.sampling import Choice, choose
 
-# How long prompts may hold up the streams that run, and the lane when none does.
+# How long prompts may hold up the streams that run, and the lane when none does. See `allowance`.
 SHARED_S = 0.05
 ALONE_S = 0.25
 # A shorter chunk takes hardly less time than this one.
@@ -52,18 +52,27 @@ class StepEngine:
         return [step.work(self._network) for step in items]
 
 
+def allowance(prompts: int, streams: int) -> float:
+    """Seconds that prompts may take in a step while so many streams run: the longer, the more of
+    them wait for each stream that they hold up.
+    """
+    if not streams:
+        return ALONE_S
+    return min(ALONE_S, SHARED_S * max(1.0, prompts / streams))
+
+
 class Pace:
-    """How many tokens of a prompt go into one step, from the time that earlier chunks took.
+    """How many tokens of prompts go into one step, from the time that earlier chunks took.
 
     Times are kept per size: a short chunk reads all weights as a long one does, so a time per
-    token would make chunks ever shorter.
+    token would make chunks ever shorter. A chunk may be made of several prompts.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
 
     def fit(self, pending: int, left_s: float) -> int:
-        """Tokens of a prompt for which the time is enough; at least a short chunk, and at most
+        """Tokens of prompts for which the time is enough; at least a short chunk, and at most
         twice as many as were tried before.
         """
         if not self._seconds:
@@ -98,11 +107,17 @@ def _bucket(tokens: int) -> int:
     return min(CHUNK_MAX, max(CHUNK_MIN, 1 << (tokens - 1).bit_length()))
 
 
+#: A request and how many of its tokens the network reads next.
+Chunk = tuple[Running, int]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """What one step does: chunks (request, tokens), and requests that decode one token."""
+    """What one step does: chunks (request, tokens) that are read together, and requests that
+    decode one token.
+    """
 
-    chunks: Sequence[tuple[Running, int]]
+    chunks: Sequence[Chunk]
     decodes: Sequence[Running]
 
     @property
@@ -115,10 +130,19 @@ class Plan:
 class Outcome:
     """What came of it; nothing in the requests has changed yet, so that a step can be repeated."""
 
-    wrote: list[tuple[Running, int]] = field(default_factory=list)
+    wrote: list[Chunk] = field(default_factory=list)
+    prompt_tokens: int = 0
     scores: dict[Running, Any] = field(default_factory=dict)
     choices: list[tuple[Running, Choice]] = field(default_factory=list)
     failed: list[tuple[Running, Exception]] = field(default_factory=list)
+
+    def add(self, other: Outcome) -> None:
+        """Take in what came of a part of the step."""
+        self.wrote += other.wrote
+        self.prompt_tokens += other.prompt_tokens
+        self.scores.update(other.scores)
+        self.choices += other.choices
+        self.failed += other.failed
 
 
 def perform(network: Network, plan: Plan, pace: Pace) -> Outcome:
@@ -128,54 +152,58 @@ def perform(network: Network, plan: Plan, pace: Pace) -> Outcome:
         Exception: out of memory or a dead device: the lane's to handle.
     """
     outcome = Outcome()
-    for running, count in plan.chunks:
+    if plan.chunks:
         began = time.perf_counter()
-        _guard(outcome, running, partial(_prefill, network, outcome, running, count))
-        pace.learn(count, time.perf_counter() - began)
+        _together(outcome, plan.chunks, partial(_prefill, network))
+        tokens = sum(count for _, count in plan.chunks)
+        pace.learn(tokens, time.perf_counter() - began)
     if plan.decodes:
-        _decode_all(network, outcome, plan.decodes)
+        _together(outcome, [(running, 1) for running in plan.decodes], partial(_decode, network))
     return outcome
 
 
-def _guard(outcome: Outcome, running: Running, work: Callable[[], None]) -> bool:
+def _together(
+    outcome: Outcome, chunks: Sequence[Chunk], work: Callable[[Outcome, Sequence[Chunk]], None]
+) -> None:
+    """All at once; one by one after an error, to find whose it was."""
+    found = Outcome()
     try:
-        work()
+        work(found, chunks)
     except Exception as error:
         if classify(error) is not Fault.PLAIN:
             raise
-        outcome.failed.append((running, error))
-        return False
-    return True
+        if len(chunks) == 1:
+            outcome.failed.append((chunks[0][0], error))
+            return
+        for chunk in chunks:
+            _together(outcome, [chunk], work)
+    else:
+        outcome.add(found)
 
 
-def _prefill(network: Network, outcome: Outcome, running: Running, count: int) -> None:
-    ids = running.chunk(count)
-    logits = network.prefill(running.slot, ids, running.filled, every=running.scoring)
-    if running.scoring:
-        outcome.scores[running] = logits.numpy(force=True)
-        logits = logits[-1]
-    outcome.wrote.append((running, count))
-    if count == running.pending and running.request.max_tokens:
-        _choose(outcome, logits[None], [running])
+def _prefill(network: Network, outcome: Outcome, chunks: Sequence[Chunk]) -> None:
+    parts = [
+        Part(running.slot, running.chunk(count), running.filled, running.scoring)
+        for running, count in chunks
+    ]
+    for (running, count), logits in zip(chunks, network.prefill_all(parts), strict=True):
+        after = logits
+        if running.scoring:
+            outcome.scores[running] = logits.numpy(force=True)
+            after = logits[-1]
+        if count == running.pending and running.request.max_tokens:
+            _choose(outcome, after[None], [running])
+        outcome.wrote.append((running, count))
+        outcome.prompt_tokens += count
 
 
-def _decode_all(network: Network, outcome: Outcome, streams: Sequence[Running]) -> None:
-    """All streams at once; one by one after an error, to find whose it was."""
-    try:
-        _decode(network, outcome, streams)
-    except Exception as error:
-        if classify(error) is not Fault.PLAIN:
-            raise
-        for running in streams:
-            _guard(outcome, running, partial(_decode, network, outcome, [running]))
-
-
-def _decode(network: Network, outcome: Outcome, streams: Sequence[Running]) -> None:
+def _decode(network: Network, outcome: Outcome, chunks: Sequence[Chunk]) -> None:
+    streams = [running for running, _ in chunks]
     slots = [running.slot for running in streams]
     ids = [running.window[running.filled] for running in streams]
     logits = network.decode(slots, ids, [running.filled for running in streams])
     _choose(outcome, logits, streams)
-    outcome.wrote += [(running, 1) for running in streams]
+    outcome.wrote += chunks
 
 
 def _choose(outcome: Outcome, logits: Any, streams: Sequence[Running]) -> None:

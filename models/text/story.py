@@ -1,4 +1,4 @@
-"""The story model that ships: where it lies and how the registry loads it.
+"""The story model that ships: its name, where it lies, whether its files are whole.
 
 What it is not: a format of its own (checkpoints.py reads it like any Hugging Face directory) or
 its training (scripts/train_story.py).
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.text.base import Precision, TextModel
-from models.text.checkpoints import load_checkpoint
+from models.catalog import ENTRIES
+from models.files import lacking
 
 NAME = "story"
-FOLDER = Path(__file__).resolve().parent.parent / "assets" / "story"
-SLOTS = 8
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / NAME
 
 
-def load(device: str, weights_dir: Path) -> TextModel:
-    """The embedded model in float32, with room for SLOTS texts at once."""
-    return load_checkpoint(FOLDER, SLOTS, Precision.FP32, device, name=NAME)
+def problem() -> str:
+    """What is wrong with a file that ships, and what to do; empty when all are whole."""
+    (entry,) = (entry for entry in ENTRIES if entry.name == NAME)
+    return lacking(entry, FOLDER)

@@ -107,7 +107,7 @@ class Teller:
         known["wanimal"] = self._pick("small")
         for key, who, prefix in (("N", kind, ""), ("F0", known["fk"], "f")):
             she = who in _SHE or (who not in _HE and rng.random() < 0.5)
-            known[key] = self._name("girl" if she else "boy")
+            known[key] = self.name("girl" if she else "boy")
             known["the" + (prefix + "k")] = "" if who in ("girl", "boy") else f" the {who}"
             self._pronouns(prefix, "she" if she else "he")
         known["thefk"] = known["thefk"] or " from next door"
@@ -125,7 +125,8 @@ class Teller:
         for key, word in zip(("he", "his", "him"), _PRONOUNS[pronoun], strict=True):
             self.known[prefix + key] = word
 
-    def _name(self, kind: str) -> str:
+    def name(self, kind: str) -> str:
+        """A name for a girl or a boy, from the lists or invented."""
         if self.rng.random() >= INVENTED_NAMES:
             return self._pick(kind)
         words = grammar().words

@@ -52,12 +52,10 @@ class JobRunner:
         store: JobStore,
         files: JobFiles,
         tools: Callable[[str], DubTools],
-        on_finished: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._files = files
-        self._on_finished = on_finished
         self.work = Work(settings, store, files, tools)
         self.owner = Owner(socket.gethostname(), state.device.slot, state.pid, state.started_at)
         self.work.sharing = Sharing(settings, store, self.owner)
@@ -210,8 +208,6 @@ class JobRunner:
     def _count(self) -> None:
         with self._lock:
             self._finished += 1
-        if self._on_finished is not None:
-            self._on_finished()
 
     def _supervise(self) -> None:
         beat_at = recover_at = sweep_at = 0.0

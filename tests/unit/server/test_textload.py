@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from models.lane import Lane
 from models.text.base import Precision, TextError
 from models.text.request import TextRequest
 from server.settings import TextDtype, load_settings
 from server.textload import (
+    SWITCH_S,
     TextBench,
     TextLoader,
     ThreadedEngine,
     open_text,
     precision_of,
     threads_for,
+    too_few_threads,
 )
 from server.texts import Served, Source, Texts
 from tests.integration.checkpoints import make_run
@@ -43,6 +48,33 @@ def bench(tmp_path: Path) -> Iterator[TextBench]:
     lane.start()
     yield TextBench(load_settings(data_dir=tmp_path), "cpu", lane)
     lane.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "GUNICORN_THREADS=8 is less than TEXT_SLOTS=16.*GUNICORN_THREADS=24 lets"),
+        ({"gunicorn_threads": 16}, "^$"),
+        ({"text_slots": 8}, "^$"),
+        ({"gunicorn_worker_class": "gevent"}, "^$"),
+    ],
+)
+def test_too_few_request_threads_for_the_slots_are_told_of(
+    settings: dict[str, object], words: str
+) -> None:
+    assert re.search(words, too_few_threads(load_settings(**settings)))
+
+
+@pytest.mark.parametrize(("eager", "warned"), [(True, 1), (False, 0)])
+def test_only_who_configured_a_text_model_is_told(
+    bench: TextBench, tmp_path: Path, eager: bool, warned: int
+) -> None:
+    loader = TextLoader(Texts([Source("good", tmp_path, eager=eager)]), bench, opener)
+    with structlog.testing.capture_logs() as logs:
+        loader.load_eager(lambda step: None)
+    assert [log["log_level"] for log in logs if "request threads" in log["event"]] == [
+        "warning"
+    ] * warned
 
 
 def test_one_that_fails_harms_no_other(bench: TextBench, tmp_path: Path) -> None:
@@ -76,7 +108,9 @@ def test_one_on_demand_is_loaded_when_asked_for_and_not_before(
 
 
 def test_a_checkpoint_becomes_an_engine_on_the_lane(bench: TextBench, tmp_path: Path) -> None:
+    sys.setswitchinterval(0.005)
     opened = open_text(Source("tiny", make_run(tmp_path / "run", layers=1, width=16)), bench)
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
     assert (opened.name, opened.model.network.slots) == ("tiny", bench.settings.text_slots)
     pieces = list(opened.engine.generate(TextRequest(prompt_ids=(1, 2), max_tokens=5)))
     assert pieces[-1].tokens == 5

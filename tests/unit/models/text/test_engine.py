@@ -111,6 +111,21 @@ def test_a_long_prompt_is_prefilled_in_chunks_while_others_go_on() -> None:
     desk.close()
 
 
+def test_prompts_that_wait_together_are_read_together(desk: Desk) -> None:
+    first = desk.ask("start", max_tokens=1, temperature=0.0, ignore_eos=True)
+    read(first)
+    desk.fake.gate.clear()
+    prompts = ["one", "second", "the third", "4th"]
+    streams = [desk.ask(p, max_tokens=6, temperature=0.0, ignore_eos=True) for p in prompts[:1]]
+    until(lambda: desk.engine.stats().active == 1)
+    streams += [desk.ask(p, max_tokens=6, temperature=0.0, ignore_eos=True) for p in prompts[1:]]
+    desk.fake.gate.set()
+    for prompt, stream in zip(prompts, streams, strict=True):
+        assert text_of(stream) == shown(greedy(prompt.encode(), 6, whole))
+    assert desk.fake.packs == [5, 3, len("second") + len("the third") + len("4th")]
+    assert desk.engine.stats().prefill_tokens == sum(desk.fake.packs)
+
+
 def test_a_short_prompt_need_not_wait_for_a_slot_when_one_is_free(desk: Desk) -> None:
     desk.fake.gate.clear()
     streams = [desk.ask("ab", max_tokens=3, ignore_eos=True) for _ in range(4)]

@@ -68,11 +68,17 @@ def test_an_error_of_one_prompt_harms_no_other(desk: Desk) -> None:
             raise ValueError("a bad prompt")
 
     desk.fake.rule = rule
-    good = desk.ask("good", max_tokens=8, temperature=0.0, ignore_eos=True)
-    bad = read(desk.ask("bad!", max_tokens=8))
-    assert bad[-1].finish_reason == "error"
-    assert "a bad prompt" in bad[-1].error
-    assert text_of(good) == shown(greedy(b"good", 8, whole))
+    fields: dict[str, Any] = {"max_tokens": 8, "temperature": 0.0, "ignore_eos": True}
+    desk.fake.gate.clear()
+    first = desk.ask("first", **fields)
+    until(lambda: desk.engine.stats().active == 1)
+    good, bad, fine = (desk.ask(prompt, **fields) for prompt in ("good", "bad!", "fine"))
+    desk.fake.gate.set()
+    last = read(bad)[-1]
+    assert last.finish_reason == "error"
+    assert "a bad prompt" in last.error
+    for prompt, stream in ((b"first", first), (b"good", good), (b"fine", fine)):
+        assert text_of(stream) == shown(greedy(prompt, 8, whole))
 
 
 def test_an_error_of_one_stream_in_a_batch_harms_no_other(desk: Desk) -> None:

@@ -1,8 +1,12 @@
-"""Buckets of CUDA graphs, with an eager stand-in for the capture; one real run on a GPU."""
+"""Buckets of CUDA graphs, with an eager stand-in for the capture, and the capture with a stand-in
+for CUDA; one real run on a GPU.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from models.text.base import Precision
 from models.text.cache import Cache
 from models.text.graphs import Graphs, buckets, windows
 from models.text.network import make_network
+from runtime.capture import capture_cuda
 from tests.unit.models.text.test_network import CLOSE, IDS, SMALL, network, random_state
 
 
@@ -29,6 +34,106 @@ class Captures:
             out.copy_(step())
 
         return replay, out
+
+
+class Cuda:
+    """As much of torch.cuda as a capture needs. `log` says what ran, and on which stream.
+
+    A replay runs the last step that ran under the capture, into the tensor that it gave there.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.on = "main"
+        self.captured: list[tuple[Callable[[], Tensor], Tensor]] = []
+        for name in ("Stream", "current_stream", "stream", "CUDAGraph", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def watch(self, step: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """The step, told of in the log."""
+
+        def watched() -> Tensor:
+            self.log.append(f"step on {self.on}")
+            out = step()
+            if self.on == "graph":
+                self.captured.append((step, out))
+            return out
+
+        return watched
+
+    def Stream(self) -> FakeStream:  # noqa: N802 - CUDA's name
+        return FakeStream(self, "side")
+
+    def current_stream(self) -> FakeStream:
+        return FakeStream(self, self.on)
+
+    @contextmanager
+    def stream(self, stream: FakeStream) -> Iterator[None]:
+        before, self.on = self.on, stream.name
+        yield
+        self.on = before
+
+    def CUDAGraph(self) -> Cuda:  # noqa: N802 - CUDA's name
+        return self
+
+    @contextmanager
+    def graph(self, graph: Cuda, capture_error_mode: str, pool: Any = None) -> Iterator[None]:
+        self.log.append(f"capture, errors of {capture_error_mode}")
+        with self.stream(FakeStream(self, "graph")):
+            yield
+
+    def replay(self) -> None:
+        step, out = self.captured[-1]
+        out.copy_(step())
+
+
+class FakeStream:
+    """A queue of work on the fake device."""
+
+    def __init__(self, cuda: Cuda, name: str) -> None:
+        self.cuda, self.name = cuda, name
+
+    def wait_stream(self, other: FakeStream) -> None:
+        self.cuda.log.append(f"{self.name} waits for {other.name}")
+
+
+def test_a_capture_follows_two_runs_on_a_stream_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(monkeypatch)
+    source = torch.zeros(3)
+    replay, out = capture_cuda(cuda.watch(source.clone))
+    assert cuda.log == [
+        "side waits for main",
+        "step on side",
+        "step on side",
+        "main waits for side",
+        "capture, errors of thread_local",
+        "step on graph",
+    ]
+    source += 5
+    assert out.tolist() == [0, 0, 0]
+    replay()
+    assert out.tolist() == [5, 5, 5]
+
+
+def test_runs_before_the_first_replay_write_to_the_scratch_position_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = Cuda(monkeypatch)
+    seen: list[tuple[str, list[int]]] = []
+
+    def step(ids: Tensor, positions: Tensor, window: int) -> Tensor:
+        def run() -> Tensor:
+            seen.append((cuda.on, positions.tolist()))
+            return torch.stack([ids, positions], 1).float()
+
+        return cuda.watch(run)()
+
+    graphs = Graphs(step, 2, 128, "cpu")
+    assert graphs.decode([1], [7], [3]).tolist() == [[7, 3]]
+    scratch = [128, 128]
+    assert seen == [("side", scratch), ("side", scratch), ("graph", scratch), ("main", [128, 3])]
+    assert graphs.decode([0, 1], [4, 5], [9, 8]).tolist() == [[4, 9], [5, 8]]
+    assert seen[4:] == [("main", [9, 8])]
 
 
 @pytest.mark.parametrize(

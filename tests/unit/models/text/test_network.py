@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.text.base import Gelu, GptConfig, Precision, TextError
+from models.text.base import Gelu, GptConfig, Part, Precision, TextError
 from models.text.network import GptNetwork, check_config, make_network, shapes
 
 SMALL = GptConfig(n_layer=2, n_head=4, n_embd=32, block_size=24, vocab_size=60)
@@ -110,6 +110,21 @@ def test_chunks_give_what_the_whole_gives(cuts: list[int]) -> None:
     assert torch.allclose(known(logits), known(expected), atol=CLOSE)
 
 
+@pytest.mark.parametrize("precision", list(Precision))
+def test_prompts_read_together_give_what_each_gives_alone(precision: Precision) -> None:
+    alone, together = network(precision=precision), network(precision=precision)
+    for net in (alone, together):
+        net.prefill(1, IDS[:6], 0)
+    parts = [Part(3, IDS[2:9], 0), Part(1, IDS[6:10], 6, every=True), Part(0, IDS[4:5], 0)]
+    expected = [alone.prefill(p.slot, p.ids, p.start, every=p.every) for p in parts]
+    for one, other in zip(expected, together.prefill_all(parts), strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(known(one), known(other), atol=1e-4)
+    one = alone.decode([0, 1, 3], [7, 8, 9], [1, 10, 7])
+    other = together.decode([0, 1, 3], [7, 8, 9], [1, 10, 7])
+    assert torch.allclose(known(one), known(other), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("slots", "lengths"),
     [
@@ -170,7 +185,10 @@ def test_the_cache_takes_the_memory_it_says() -> None:
         (lambda net: net.prefill(0, [60], 0), "id 60 is not in 0..59"),
         (lambda net: net.prefill(0, [-1], 0), "id -1"),
         (lambda net: net.prefill(0, [1, 2], 23), "position 24 is not in 0..23"),
-        (lambda net: net.prefill(0, [], 0), "no ids"),
+        (lambda net: net.prefill(0, [], 0), "slot 0: no ids"),
+        (lambda net: net.prefill_all([]), "at least one"),
+        (lambda net: net.prefill_all([Part(1, [1], 0), Part(1, [1], 1)]), r"slots \[1, 1\]"),
+        (lambda net: net.prefill_all([Part(0, [1], 0), Part(1, [60], 0)]), "id 60"),
         (lambda net: net.decode([0], [1], [24]), "position 24"),
         (lambda net: net.decode([0, 0], [1, 1], [3, 4]), "each slot once"),
         (lambda net: net.decode([0, 1], [1], [3, 4]), "1 ids"),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from models.text.step import ALONE_S, CHUNK_FIRST, CHUNK_MAX, CHUNK_MIN, SHARED_S, Pace
+from models.text.step import (
+    ALONE_S,
+    CHUNK_FIRST,
+    CHUNK_MAX,
+    CHUNK_MIN,
+    SHARED_S,
+    Pace,
+    allowance,
+)
 
 
 def settled(seconds: dict[int, float], left_s: float = SHARED_S) -> int:
@@ -20,6 +28,22 @@ def settled(seconds: dict[int, float], left_s: float = SHARED_S) -> int:
 LINEAR = {2**n: 2**n * 0.0012 for n in range(4, 10)}
 FLAT = {2**n: 0.02 for n in range(4, 10)}
 SLOW = {2**n: 1.0 * 2**n for n in range(4, 10)}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "streams", "seconds"),
+    [
+        (1, 0, ALONE_S),
+        (1, 1, SHARED_S),
+        (1, 16, SHARED_S),
+        (3, 2, 1.5 * SHARED_S),
+        (16, 1, ALONE_S),
+    ],
+)
+def test_prompts_hold_up_streams_the_longer_the_more_of_them_wait(
+    prompts: int, streams: int, seconds: float
+) -> None:
+    assert allowance(prompts, streams) == pytest.approx(seconds)
 
 
 def test_the_first_chunk_is_of_a_middle_size() -> None:

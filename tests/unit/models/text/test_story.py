@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.catalog import ENTRIES
 from models.text import story
-from models.text.base import TextModel
+from models.text.base import Precision, TextModel
+from models.text.checkpoints import load_checkpoint
 from scripts import train_story
 from scripts.story import corpus
 from scripts.story.bpe import Bpe
+from scripts.story.grammar import grammar
 from scripts.story.net import StoryNet
+from scripts.story.sample import carried_over
 
-PROMPT = "Once upon a time there was a small camel named Quentin who"
+PROMPT = "Once upon a time there was a small camel named Martha who"
 
 
 @pytest.fixture(scope="module")
 def model() -> TextModel:
-    return story.load("cpu", Path("none"))
+    return load_checkpoint(story.FOLDER, 8, Precision.FP32, "cpu", name=story.NAME)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,14 @@ def test_it_is_small_and_says_where_a_text_ends(model: TextModel) -> None:
     assert model.network.config.block_size == 256
     assert model.tokenizer.eos_id == model.tokenizer.size - 1 == 2047
     assert sum(file.stat().st_size for file in story.FOLDER.iterdir()) < 8_000_000
+
+
+def test_a_damaged_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert story.problem() == ""
+    (entry,) = (entry for entry in ENTRIES if entry.name == story.NAME)
+    short = replace(entry.files[0], size_bytes=1)
+    monkeypatch.setattr(story, "ENTRIES", (replace(entry, files=(short,)),))
+    assert re.match(r"config\.json in .* has \d+ bytes, should have 1: it ships", story.problem())
 
 
 def test_the_tokenizer_gives_the_ids_of_the_training(
@@ -81,7 +93,23 @@ def test_held_out_stories_are_easy_to_foresee(model: TextModel) -> None:
         logits = torch.as_tensor(model.network.prefill(0, ids[:-1], 0, every=True))
         losses = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")
         total, count = total + float(losses.sum()), count + len(ids) - 1
-    assert math.exp(total / count) < 2.2
+    assert math.exp(total / count) < 1.5
+
+
+def test_a_story_ends_and_keeps_to_its_hero(model: TextModel) -> None:
+    text = greedy(model, PROMPT, 220)
+    assert text.startswith(PROMPT)
+    assert text.endswith((".", "!", '"', "?"))
+    names = grammar().words["girl"] + grammar().words["boy"]
+    said = [word for word in re.findall(r"[A-Z][a-z]+", text) if word in names]
+    assert said.count("Martha") >= 4
+    assert len(set(said)) <= 2  # the hero and a friend
+
+
+def test_names_and_colours_are_carried_over(trained: tuple[StoryNet, Bpe]) -> None:
+    for kind, (good, mentions) in carried_over(*trained, 150, train_story.HELD_OUT_SEED).items():
+        assert mentions > 30, kind
+        assert good > 0.75 * mentions, kind
 
 
 def test_a_finished_story_is_likely_to_end(model: TextModel) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 
 from models.lane import Lane
-from models.text.base import GptConfig, Network, Precision, TextModel, Tokenizer
+from models.text.base import GptConfig, Network, Part, Precision, TextModel, Tokenizer
 from models.text.engine import StepEngine, TextEngine, TextEvent
 from models.text.request import TextPiece, TextRequest, TextStream
 
@@ -61,16 +62,22 @@ class FakeNetwork(Network):
         self.after: Callable[[Sequence[int]], Any] = logits_after
         self.rule: Callable[[str, list[int]], None] = lambda kind, ids: None
         self.prefills: list[tuple[int, int, int]] = []
+        self.packs: list[int] = []
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
         self.gate.set()
 
-    def prefill(self, slot: int, ids: Sequence[int], start: int, *, every: bool = False) -> Any:
+    def prefill_all(self, parts: Sequence[Part]) -> Sequence[Any]:
         assert self.gate.wait(WAIT_S)
-        self.rule("prefill", list(ids))
-        self.prefills.append((slot, start, len(ids)))
-        rows = [self._write(slot, token_id, start + place) for place, token_id in enumerate(ids)]
-        return torch.from_numpy(np.stack(rows)) if every else torch.from_numpy(rows[-1])
+        assert len({part.slot for part in parts}) == len(parts) > 0
+        self.rule("prefill", [token_id for part in parts for token_id in part.ids])
+        self.packs.append(sum(len(part.ids) for part in parts))
+        return [self._prefill(part) for part in parts]
+
+    def _prefill(self, part: Part) -> Any:
+        self.prefills.append((part.slot, part.start, len(part.ids)))
+        rows = [self._write(part.slot, *row) for row in zip(part.ids, count(part.start))]
+        return torch.from_numpy(np.stack(rows)) if part.every else torch.from_numpy(rows[-1])
 
     def decode(self, slots: Sequence[int], ids: Sequence[int], positions: Sequence[int]) -> Any:
         assert self.gate.wait(WAIT_S)

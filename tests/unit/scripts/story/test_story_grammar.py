@@ -97,7 +97,7 @@ COLOURS = r"red|blue|green|yellow|white|black|purple|orange|silver|golden|pink|b
 def test_names_of_heroes_are_often_invented() -> None:
     known = set(grammar().words["girl"]) | set(grammar().words["boy"])
     teller = teller_of(1)
-    invented = sum(teller._name("girl") not in known for _ in range(2000))
+    invented = sum(teller.name("girl") not in known for _ in range(2000))
     assert 300 < invented < 700
 
 
