@@ -1,4 +1,4 @@
-"""How inference runtimes are opened, for models/ and face_detect_utils/ alike.
+"""How inference runtimes and the interpreter are set up, for every layer above.
 
 Never: a model, or anything of this project above it.
 """

@@ -8,7 +8,6 @@ done here, at the first load, and not before.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,16 +19,13 @@ import structlog
 from models.lane import Engine, Lane
 from models.text import story
 from models.text.base import Precision, TextError
+from runtime.interpreter import share
 from server.settings import Settings, TextDtype
 from server.texts import Served, Source, Texts
 
 # Below this size threads wait for each other longer than they work.
 _LARGE_PARAMETERS = 20_000_000
 _LOOK_S = 0.1
-# How long the lane may keep the interpreter from the threads that send its tokens. With Python's
-# 5 ms a small model at times made four tokens before one was sent: they arrived in bursts. A dub
-# asks for the same (trans_dh_service/pipeline.py), but there may be none.
-SWITCH_S = 0.0005
 # Request threads beside those of the streams: for other routes.
 _SPARE_THREADS = 8
 
@@ -143,7 +139,7 @@ def open_text(source: Source, bench: TextBench) -> Served:
     lane.add(step)
     engine = TextEngine(model, lambda step: lane.submit(name, step), settings.text_queue)
     engine.start()
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
+    share()
     return Served(model, engine)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -20,6 +19,7 @@ import structlog
 
 from face_detect_utils.base import LandmarkModel
 from models.lipsync.base import LipSync
+from runtime.interpreter import share
 from trans_dh_service.cache import content_hash, open_folder
 from trans_dh_service.compose import colours_for
 from trans_dh_service.faces import FaceBook
@@ -53,8 +53,6 @@ from trans_dh_service.task import (
 )
 
 _log = structlog.get_logger(__name__)
-SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter while another wants it."""
 _PIPELINE_VERSION = 2
 
 
@@ -92,7 +90,7 @@ def _tune() -> None:
     and OpenCV's own threads for calls of a millisecond only push the encoder off its cores.
     Together about 20 % of the time of a dub on two cores (docs/decisions/0050).
     """
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_S))
+    share()
     cv2.setNumThreads(1)
 
 

@@ -16,9 +16,9 @@ import structlog
 from models.lane import Lane
 from models.text.base import Precision, TextError
 from models.text.request import TextRequest
+from runtime.interpreter import SWITCH_S
 from server.settings import TextDtype, load_settings
 from server.textload import (
-    SWITCH_S,
     TextBench,
     TextLoader,
     ThreadedEngine,
