@@ -78,7 +78,8 @@ class Chain:
         self.sound_width = published.unet_shape.sound
         self._places = positions(SOUND_ROWS, self.sound_width).to(device)
         self._decode: Callable[[Tensor], Tensor] = self._vae.decode
-        self._speak: Callable[[Tensor, Tensor], Tensor] = self._spoken
+        # Not the plain method: a cycle would keep the networks until the next collection.
+        self._recorded: Buckets | None = None
 
     def encode(self, faces: Sequence[Image]) -> NDArray[np.float16]:
         """Latents [B, 8, 32, 32] of faces [256, 256, 3] BGR: with the mouth hidden, then whole.
@@ -97,7 +98,8 @@ class Chain:
         given = torch.from_numpy(np.ascontiguousarray(latents)).to(self.device, self.precision.unet)
         heard = torch.from_numpy(np.ascontiguousarray(sound)).to(self.device)
         with torch.inference_mode():
-            return self._speak(given, heard)
+            run = self._spoken if self._recorded is None else self._recorded
+            return run(given, heard)
 
     def compile(self) -> None:
         """Compile the decoder (three quarters of the work) and record every batch size. What the
@@ -110,9 +112,9 @@ class Chain:
         """Record every batch size as a CUDA graph."""
         latents = torch.zeros((1, 8, LATENT_PX, LATENT_PX), dtype=self.precision.unet)
         sound = torch.zeros((1, SOUND_ROWS, self.sound_width))
-        speak = Buckets(self._spoken, SIZES, self.device, (latents, sound))
-        speak.warm()
-        self._speak = speak
+        recorded = Buckets(self._spoken, SIZES, self.device, (latents, sound))
+        recorded.warm()
+        self._recorded = recorded
 
     def _encoded(self, faces: Sequence[Image]) -> NDArray[np.float16]:
         with torch.inference_mode():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -66,6 +68,15 @@ def test_the_autoencoder_alone_may_be_reduced(monkeypatch: pytest.MonkeyPatch) -
     found_db = iter([30.0, 45.0])
     monkeypatch.setattr(gate, "psnr_db", lambda *_: next(found_db))
     assert open_chain(musetalk.published(), "cpu", HALF).precision == HALF[1]
+
+
+def test_networks_that_were_tried_are_freed_at_once() -> None:
+    gc.disable()
+    try:
+        tried = weakref.ref(Chain(musetalk.published(), "cpu", Precision()))
+        assert tried() is None
+    finally:
+        gc.enable()
 
 
 def test_both_networks_are_tried_before_one() -> None:
