@@ -77,10 +77,10 @@ def _write_wav2lip(path: Path) -> None:
 
 
 def _narrow_musetalk(model: str, device: str) -> tuple[LipSync, SpeechModel]:
-    from models.lipsync.muse.chain import Chain
+    from models.lipsync.muse.chain import Chain, Precision
     from tests.data import musetalk
 
-    chain = Chain(musetalk.published(), device, torch.float32)
+    chain = Chain(musetalk.published(), device, Precision())
     return MuseTalk(V1 if model == "musetalk" else V15, chain), musetalk.speech_model()
 
 
