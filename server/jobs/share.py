@@ -26,6 +26,8 @@ from trans_dh_service.task import StoppedError
 log = structlog.get_logger(__name__)
 
 _WAIT_S = 0.1
+# A range costs a fraction of a second to begin: the way to its first frame.
+_LEAST = 2
 
 
 class Sharing:
@@ -51,7 +53,7 @@ class Sharing:
         if _count(gaps(work_dir, plan)) <= self._settings.split_min_segments:
             return
         self._await_former(job, watch)
-        parts = list(_cut(gaps(work_dir, plan), self._settings.split_range_segments))
+        parts = list(self._cut(gaps(work_dir, plan)))
         ranges = self._store.ranges
         if not insist(lambda: ranges.offer(job, parts)):
             raise StoppedError("the claim on the job is lost")
@@ -61,6 +63,18 @@ class Sharing:
         finally:
             with suppress(StoreError):  # left behind, they still end with the attempt
                 ranges.withdraw(job)
+
+    def _cut(self, missing: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Ranges in order, of at most SPLIT_RANGE_SEGMENTS; smaller towards the end, so that all
+        workers end at about the same time (Polychronopoulos and Kuck 1987, guided scheduling).
+        """
+        left, shares = _count(missing), 2 * self._settings.gunicorn_workers
+        for first, end in missing:
+            while first < end:
+                even = max(_LEAST, -(-left // shares))
+                stop = min(first + even, first + self._settings.split_range_segments, end)
+                yield first, stop
+                left, first = left - (stop - first), stop
 
     def _await_former(self, job: Job, watch: JobWatch) -> None:
         """Helpers of a killed worker stop within a second; what they are at is not begun twice."""
@@ -93,13 +107,6 @@ def _pause(watch: JobWatch) -> None:
 
 def _count(missing: Sequence[tuple[int, int]]) -> int:
     return sum(end - first for first, end in missing)
-
-
-def _cut(missing: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of at most `size` segments, in order."""
-    for first, end in missing:
-        for start in range(first, end, size):
-            yield start, min(start + size, end)
 
 
 def _made(work_dir: Path, plan: Plan) -> int:

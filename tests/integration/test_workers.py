@@ -24,7 +24,7 @@ from tests.integration.server import Server, start_server
 
 pytestmark = pytest.mark.slow
 
-JOBS = 8
+JOBS = 6
 LONG_S = 10.0
 
 
@@ -165,8 +165,16 @@ def test_four_workers_share_one_queue_and_a_killed_one_s_job_is_taken_over(
     slot, pid = (int(part) for part in victim.owner.split(":")[1:3])
     four.signal(signal.SIGKILL, pid)
     began = time.monotonic()
-    four.wait(lambda: jobs_of(store)[victim.id].attempt > victim.attempt, "the second attempt", 20)
-    assert time.monotonic() - began < 4 + 5 + 2  # the lease, the round of recovery, a claim
+
+    def recovered() -> bool:
+        now = jobs_of(store)[victim.id]
+        return now.crashes == 1 or now.attempt > victim.attempt
+
+    four.wait(recovered, "the recovery", 20, every_s=0.01)
+    # The lease and the round of recovery, and some time on a busy machine. On its old place in the
+    # queue the job is the next that a free worker takes.
+    assert time.monotonic() - began < 4 + 5 + 4
+    assert store.position(victim.id) in (1, None)
     four.wait(lambda: ended(store), "the end of all jobs", 90)
     after = {name: job for name, job in jobs_of(store).items() if name not in known}
     assert sorted(after) == sorted(made)

@@ -71,7 +71,7 @@ def test_a_worker_whom_nobody_helps_makes_every_range_in_order(bench: Bench) -> 
     for first, end in bench.parts():
         seen.append((first, end))
         bench.make(first, end)
-    assert seen == [(0, 1), (2, 5), (5, 7)]
+    assert seen == [(0, 1), (2, 4), (4, 6), (6, 7)]
     report = bench.watch.take()
     assert report is not None
     assert (report.segments_done, report.segments_total) == (7, 7)
@@ -79,18 +79,19 @@ def test_a_worker_whom_nobody_helps_makes_every_range_in_order(bench: Bench) -> 
 
 
 def test_the_worker_waits_for_its_helpers_and_tells_of_their_segments(bench: Bench) -> None:
+    bench.make(0, 1)
     parts = bench.parts()
-    assert next(parts) == (0, 3)
+    assert next(parts) == (1, 3)
     ranges = bench.store.ranges
     helped = ranges.help(HELPER, LEASE_S)
     assert helped is not None
-    bench.make(0, 3)
-    assert next(parts) == (6, 7)
-    bench.make(6, 7)
+    bench.make(1, 3)
+    assert next(parts) == (5, 7)
+    bench.make(5, 7)
 
     def finish() -> None:
         time.sleep(0.3)
-        bench.make(3, 6)
+        bench.make(3, 5)
         ranges.finish(helped[1])
 
     thread = threading.Thread(target=finish)
@@ -102,14 +103,14 @@ def test_the_worker_waits_for_its_helpers_and_tells_of_their_segments(bench: Ben
     report = bench.watch.take()
     assert report is not None
     assert (report.segments_done, report.new_segment) == (7, True)
-    assert report.progress == 20 + 70 * 4 // 7
+    assert report.progress == 20 + 70 * 5 // 7
 
 
 def test_a_range_whose_helper_died_is_made_by_the_worker_itself(bench: Bench) -> None:
     parts = bench.parts()
-    assert next(parts) == (0, 3)
+    assert next(parts) == (0, 2)
     assert bench.store.ranges.help(HELPER, -1) is not None
-    assert next(parts) == (3, 6)
+    assert next(parts) == (2, 4)
     parts.close()
 
 
@@ -121,10 +122,10 @@ def test_closing_takes_the_ranges_back(bench: Bench) -> None:
 
 
 def test_a_worker_that_is_stopped_waits_no_longer(bench: Bench) -> None:
+    bench.make(0, 3)
     parts = bench.parts()
     next(parts)
     bench.store.ranges.help(HELPER, LEASE_S)
-    assert next(parts) == (6, 7)
     threading.Timer(0.2, bench.watch.stop, (Stop.DRAIN,)).start()
     with pytest.raises(StoppedError):
         next(parts)
@@ -146,5 +147,16 @@ def test_a_new_attempt_begins_once_the_helpers_of_the_last_one_have_let_go(bench
     bench.job = claim(bench.store)
     threading.Timer(0.3, bench.store.ranges.release, (helped[1],)).start()
     began = time.monotonic()
-    assert next(bench.parts()) == (0, 3)
+    assert next(bench.parts()) == (0, 2)
     assert time.monotonic() - began >= 0.25
+
+
+def test_ranges_are_large_at_first_and_small_at_the_end(tmp_path: Path, store: JobStore) -> None:
+    bench = Bench(tmp_path, store, gunicorn_workers=4, split_range_segments=15)
+    plan = replace(PLAN, frames=1500, segment_frames=10, source_frames=1500)
+    share = bench.sharing.of(bench.job, bench.watch)
+    assert share is not None
+    sizes = [end - first for first, end in share(bench.folder, plan)]
+    assert sum(sizes) == 150
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], max(sizes[-4:])) == (15, 2)
