@@ -98,7 +98,9 @@ def test_the_official_client_streams_what_it_would_get_whole(client: OpenAI) -> 
 
 
 def test_the_official_client_lists_and_looks_at_models(client: OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["tiny", "cut", "second", "viseme"]
+    listed = [model.id for model in client.models.list()]
+    assert listed[:3] == ["tiny", "cut", "second"]
+    assert {"viseme", "wav2lip", "musetalk-v1.5"} < set(listed[3:])
     card = client.models.retrieve("second")
     assert (card.id, card.object, card.owned_by) == ("second", "model", "mouthpiece")
 
