@@ -146,8 +146,8 @@ def test_a_new_attempt_begins_once_the_helpers_of_the_last_one_have_let_go(bench
     parts.close()
     bench.store.release(bench.job)
     bench.job = claim(bench.store)
-    threading.Timer(0.3, bench.store.ranges.release, (helped[1],)).start()
     began = time.monotonic()
+    threading.Timer(0.3, bench.store.ranges.release, (helped[1],)).start()
     assert next(bench.parts()) == (0, 2)
     assert time.monotonic() - began >= 0.25
 
