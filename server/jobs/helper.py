@@ -116,13 +116,19 @@ class Helper:
             self._clear_up(watch.job)
 
     def _failed(self, watch: RangeWatch, error: Exception) -> None:
-        if watch.stopped():
-            # Files may vanish under a range whose job was deleted; that means nothing.
+        if watch.stopped() or self._lost(watch):
+            # Files vanish under a range whose job was ended; what comes of that means nothing.
             self._stopped(watch)
             return
         log.warning("range_failed", job_id=watch.job.id, exc_info=error)
         self._avoided.append(watch.job.id)
         self._let_go(watch)
+
+    def _lost(self, watch: RangeWatch) -> bool:
+        with suppress(StoreError):
+            if not self._store.ranges.held(watch.part):
+                watch.stop(Stop.LOST)
+        return watch.stopped()
 
     def _let_go(self, watch: RangeWatch) -> None:
         with suppress(StoreError):  # its lease then runs out

@@ -52,7 +52,7 @@ def several(count: int, **env: str) -> Server:
 
 
 def wait_all_ready(server: Server, count: int) -> None:
-    server.wait(lambda: len(ready_pids(server)) >= count, f"{count} ready workers", 90)
+    server.wait(lambda: len(ready_pids(server)) >= count, f"{count} ready workers", 150)
 
 
 def ready_pids(server: Server) -> set[int]:
@@ -130,7 +130,7 @@ def unsplit() -> list[str]:
     with several(1) as server:
         store = open_store(load_settings(data_dir=server.data_dir))
         job_id = submit(server, LONG_S)
-        server.wait(lambda: ended(store), "the end of the job", 90)
+        server.wait(lambda: ended(store), "the end of the job", 150)
         outcome = jobs_of(store)[job_id].outcome
         assert outcome is not None
         assert set(started(server).values()) == {1}
@@ -175,7 +175,7 @@ def test_four_workers_share_one_queue_and_a_killed_one_s_job_is_taken_over(
     # queue the job is the next that a free worker takes.
     assert time.monotonic() - began < 4 + 5 + 4
     assert store.position(victim.id) in (1, None)
-    four.wait(lambda: ended(store), "the end of all jobs", 90)
+    four.wait(lambda: ended(store), "the end of all jobs", 150)
     after = {name: job for name, job in jobs_of(store).items() if name not in known}
     assert sorted(after) == sorted(made)
     assert {job.state for job in after.values()} == {JobState.COMPLETED}
@@ -205,7 +205,7 @@ def test_a_shared_job_has_the_very_pictures_of_an_unshared_one_though_a_helper_i
 
     victim = int(four.wait(helped, "a helper", every_s=0.02)[1])
     four.signal(signal.SIGKILL, victim)
-    four.wait(lambda: ended(store), "the end of the job", 90)
+    four.wait(lambda: ended(store), "the end of the job", 150)
     job = jobs_of(store)[job_id]
     assert (job.state, job.attempt, job.crashes) == (JobState.COMPLETED, 1, 0)
     assert job.segments_done == job.segments_total

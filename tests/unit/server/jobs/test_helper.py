@@ -146,14 +146,18 @@ def test_a_job_that_is_ended_from_outside_stops_its_helper_and_leaves_no_files(
     assert not bench.files.work_dir(bench.job.id).exists()
 
 
-def test_an_error_after_the_job_was_ended_is_no_failure(bench: Bench) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+def test_an_error_after_the_job_was_ended_is_no_failure(bench: Bench, noticed: bool) -> None:
     def vanish(watch: DubWatch) -> None:
         bench.store.cancel(bench.job.id)
-        bench.helper.tend(beat=False, busy=False)
+        if noticed:
+            bench.helper.tend(beat=False, busy=False)
 
     bench.ranges.before = vanish
     bench.ranges.error = FileNotFoundError("segment")
-    assert bench.helper.run(bench.found())
+    watch = bench.found()
+    assert bench.helper.run(watch)
+    assert watch.why is Stop.LOST
     assert not bench.files.work_dir(bench.job.id).exists()
 
 
