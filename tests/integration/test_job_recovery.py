@@ -11,30 +11,15 @@ from typing import Any
 
 import av
 import pytest
-import requests
 
 from server.jobs.job import Job, JobState
 from server.jobs.store import JobStore, open_store
 from server.settings import load_settings
-from tests.integration.clips import small_video, tone
+from tests.integration.posts import jobs_of, submit
 from tests.integration.server import Server, start_server
 
 JOBS = 10
 SECONDS = 4.0
-
-
-def submit(server: Server, seconds: float = SECONDS) -> str:
-    with small_video().open("rb") as video, tone(seconds).open("rb") as audio:
-        answer = requests.post(
-            f"{server.base_url}/v1/videos", files={"video": video, "audio": audio}, timeout=60
-        )
-    assert answer.status_code == 200, answer.text
-    job_id: str = answer.json()["id"]
-    return job_id
-
-
-def jobs_of(store: JobStore) -> dict[str, Job]:
-    return {job.id: job for job in store.list(None, 100).jobs}
 
 
 def segments(data_dir: Path) -> dict[str, tuple[int, int]]:
@@ -51,7 +36,7 @@ def test_ten_jobs_complete_once_though_the_worker_is_killed_three_times() -> Non
     chance = random.Random(4)  # noqa: S311 - moments of a test
     with start_server({"SEGMENT_S": "0.5"}) as server:
         store = open_store(load_settings(data_dir=server.data_dir))
-        made = [submit(server) for _ in range(JOBS)]
+        made = [submit(server, SECONDS) for _ in range(JOBS)]
         kept: dict[str, tuple[int, int]] = {}
         for _ in range(3):
             worker = server.worker_pid

@@ -19,7 +19,7 @@ import requests
 from server.jobs.job import Job, JobState
 from server.jobs.store import JobStore, open_store
 from server.settings import load_settings
-from tests.integration.clips import small_video, tone
+from tests.integration.posts import jobs_of, submit
 from tests.integration.server import Server, start_server
 
 pytestmark = pytest.mark.slow
@@ -59,20 +59,6 @@ def ready_pids(server: Server) -> set[int]:
     """Processes that became ready and live."""
     health = server.get("/health").json
     return {worker["pid"] for worker in health["workers"] if worker["status"] == "ready"}
-
-
-def submit(server: Server, seconds: float) -> str:
-    with small_video().open("rb") as video, tone(seconds).open("rb") as audio:
-        answer = requests.post(
-            f"{server.base_url}/v1/videos", files={"video": video, "audio": audio}, timeout=60
-        )
-    assert answer.status_code == 200, answer.text
-    job_id: str = answer.json()["id"]
-    return job_id
-
-
-def jobs_of(store: JobStore) -> dict[str, Job]:
-    return {job.id: job for job in store.list(None, 100).jobs}
 
 
 def ended(store: JobStore) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.lipsync.buckets import Buckets
+from tests.unit.runtime.captures import Captures
 
 EXAMPLE = (torch.zeros(1, 3), torch.zeros(1, 2, 4, 4))
 
@@ -23,22 +24,6 @@ def inputs(rows: int) -> tuple[Tensor, Tensor]:
         torch.randn(rows, 3, generator=generator),
         torch.randn(rows, 2, 4, 4, generator=generator),
     )
-
-
-class Captures:
-    """Runs the step again at every replay, into the same tensor, as a graph does."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-
-    def __call__(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        out = step().clone()
-        self.rows.append(len(out))
-
-        def replay() -> None:
-            out.copy_(step())
-
-        return replay, out
 
 
 def broken(step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:

@@ -18,22 +18,7 @@ from models.text.graphs import Graphs, buckets, windows
 from models.text.network import make_network
 from runtime.capture import capture_cuda
 from tests.unit.models.text.test_network import CLOSE, IDS, SMALL, network, random_state
-
-
-class Captures:
-    """Runs the step again at every replay, into the same tensor, as a graph does."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-
-    def __call__(self, step: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        out = step().clone()
-        self.rows.append(len(out))
-
-        def replay() -> None:
-            out.copy_(step())
-
-        return replay, out
+from tests.unit.runtime.captures import Captures
 
 
 class Cuda:
