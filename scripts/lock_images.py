@@ -1,4 +1,4 @@
-"""Write deploy/docker/lock-*.txt: every package of an image with its version, from requirements.txt.
+"""Write deploy/docker/lock-*.txt: every package of an image, from requirements.txt.
 
     python -m scripts.lock_images [--device cpu|gpu] [--check]
 
