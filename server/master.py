@@ -10,7 +10,7 @@ import ctypes
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -186,12 +186,17 @@ def enforce(cfg: Any) -> None:
 
 def refuse(cfg: Any, slots: tuple[Slot, ...]) -> str:
     """Why this configuration cannot work; empty when it can."""
-    checks: list[Callable[[], str]] = [
-        lambda: _refuse_preload(cfg),
-        lambda: _refuse_class(cfg.settings["worker_class"].get()),
-        lambda: _refuse_workers(cfg.workers, slots),
-    ]
-    return next((reason for check in checks if (reason := check())), "")
+    return next((reason for _, reason in refusals(cfg, slots)), "")
+
+
+def refusals(cfg: Any, slots: tuple[Slot, ...]) -> Iterator[tuple[str, str]]:
+    """Every reason why it cannot work, each with a name for it."""
+    reasons = {
+        "preload-on": _refuse_preload(cfg),
+        "worker-class": _refuse_class(cfg.settings["worker_class"].get()),
+        "workers-over-slots": _refuse_workers(cfg.workers, slots),
+    }
+    yield from ((name, reason) for name, reason in reasons.items() if reason)
 
 
 def _refuse_preload(cfg: Any) -> str:
