@@ -85,7 +85,7 @@ class Lifecycle:
             threading.Thread(target=target, name=f"life-{target.__name__}", daemon=True).start()
 
     def _say(self, place: Place, *, fresh: bool = True) -> None:
-        """Tell the other workers how this one is; `fresh`: with metrics of now, else the last ones."""
+        """Tell the other workers how this one is; `fresh`: with metrics of now."""
         if fresh and place.gpus.workers > 1:
             self._text = metrics.render()[0].decode()
         place.desk.write(self._state.present(self._text))
