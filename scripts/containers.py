@@ -30,6 +30,7 @@ JOB_TIMEOUT_S = 300.0
 POLL_S = 0.25
 MAX_IMAGE_BYTES = 2_500_000_000
 UID = 1000
+REFUSED_EXIT = 2
 # Files of a build: none may be in an image that faces a network.
 TOOLS = ("cc", "gcc", "g++", "make", "ld", "pip", "pip3", "git")
 _DONE, _FAILED = 2, 3
@@ -230,6 +231,14 @@ def void(_value: object) -> None:
     """Nothing."""
 
 
+def foreign(box: Box) -> None:
+    """A data folder of root's is refused at once, with the command that mends it."""
+    command = ["docker", "run", "--rm", "--network", "none", "--tmpfs", "/code/data:mode=0755"]
+    ran = subprocess.run([*command, box.image], capture_output=True, text=True, check=False)
+    if ran.returncode != REFUSED_EXIT or f"chown -R {UID}" not in ran.stderr:
+        raise ContainerError(f"a foreign data folder: exit {ran.returncode}: {ran.stderr}")
+
+
 def doctor(box: Box) -> None:
     """The doctor inside; warnings are allowed (no GPU is one), problems are not."""
     command = ["docker", "exec", box.container, "python", "scripts/check_gpu_gunicorn.py"]
@@ -245,6 +254,7 @@ STEPS: tuple[Callable[[Box], None], ...] = (
     both,
     killed,
     restarted,
+    foreign,
     doctor,
 )
 

@@ -72,7 +72,7 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     tar -C "$work/base" -cf "$work/base.tar" .
     rm -rf "$work/base"
   }
-  docker import -q "$work/base.tar" "$base" >/dev/null
+  docker import "$work/base.tar" "$base" >/dev/null
 fi
 say "base $base: $((SECONDS - started)) s"
 

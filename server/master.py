@@ -18,6 +18,7 @@ from gunicorn.errors import HaltServer
 
 from server.board import Board, Note, Outcome
 from server.gpuconfig import GpuPlan, plan_gpus
+from server.jobs.files import JobFiles
 from server.ops import listen
 from server.roster import Desk, Roster
 from server.settings import Settings
@@ -63,7 +64,11 @@ class Master:
 
     def on_starting(self, server: Any, ops_fd: int | None = None) -> None:
         """Refuse what cannot work, each with its reason; bind the ops socket."""
-        refusal = refuse(server.cfg, self.slots) or self._refuse_total(server.cfg)
+        refusal = (
+            refuse(server.cfg, self.slots)
+            or self._refuse_total(server.cfg)
+            or JobFiles(self.settings.data_dir).refusal()
+        )
         if refusal:
             server.log.error("refused to start: %s", refusal)
             sys.exit(_REFUSED_EXIT)
