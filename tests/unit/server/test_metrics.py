@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from server import metrics
 from server.roster import Presence
+from tests.unit.prometheus import promtool
 
 
 def test_what_is_rendered_is_prometheus_text_with_our_prefix() -> None:
@@ -56,3 +59,16 @@ def test_what_workers_tell_alike_is_told_once() -> None:
         [line] = [line for line in lines if line.startswith(f"mouthpiece_{name}")]
         assert "slot" not in line
     assert len([line for line in lines if line.startswith("mouthpiece_rss_bytes{")]) == 2
+
+
+def test_several_workers_metrics_keep_prometheus_conventions() -> None:
+    metrics.count_request("GET", "/z", 200, 0.1)
+    metrics.OOMS.labels("viseme").inc()
+    text = metrics.render()[0].decode()
+    workers = [Presence(pid, pid, "ready", "", "cpu", 1.0, 0.0, text) for pid in (1, 2, 3)]
+    merged = metrics.render_all(workers, 1)[0]
+    assert merged.count(b'mouthpiece_ooms_total{slot="') >= 3
+    done = subprocess.run(
+        [promtool(), "check", "metrics"], input=merged, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
