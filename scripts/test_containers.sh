@@ -75,6 +75,10 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
   docker import "$work/base.tar" "$base" >/dev/null
 fi
 say "base $base: $((SECONDS - started)) s"
+docker network create mouthpiece-probe >"$work/probe.log" 2>&1 &&
+  docker run --rm --network mouthpiece-probe --cap-drop ALL "$base" true >"$work/probe.log" 2>&1 ||
+  skip "the kernel lets no container run: $(tail -1 "$work/probe.log")"
+docker network rm mouthpiece-probe >/dev/null
 
 started=$SECONDS
 "$python" -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: \
