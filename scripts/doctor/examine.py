@@ -37,9 +37,10 @@ def examine(look: Look, only: Sequence[str] = ()) -> Iterator[Finding]:
         raise ValueError(f"no check is called {unknown[0]!r}; there are: {', '.join(NAMES)}")
     wanted: Wanted = (lambda name: name in only) if only else (lambda name: True)
     python = interpreter(look)
-    if wanted("python") or python.level is Level.PROBLEM:
+    wrong = python.level is Level.PROBLEM
+    if wanted("python") or wrong:
         yield replace(python, check="python")
-    if python.code != "python-broken":
+    if not wrong:
         yield from _checks(look, wanted)
 
 

@@ -12,7 +12,6 @@ import os
 import selectors
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,24 +24,32 @@ from scripts.doctor.plan import Check
 _CHILD = Path(__file__).resolve().parent / "child.py"
 _BLOCK_BYTES = 65536
 _NOTE_BYTES = 4000
+_END_S = 5.0
 
 
 class Child:
     """One child process; in a session of its own, so that what it starts ends with it."""
 
     def __init__(self, python: str) -> None:
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            [python, str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            start_new_session=True,
-        )
+        # In memory, so that a full disk is no obstacle.
+        self._errors: IO[bytes] = os.fdopen(os.memfd_create("doctor"), "w+b")
+        try:
+            self._process = subprocess.Popen(
+                [python, str(_CHILD)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except OSError:
+            self._errors.close()
+            raise
         self._rest = b""
+        self._busy = False
 
     def ask(self, order: Any) -> None:
         """Send one order; a child that is gone shows when it is asked for answers."""
+        self._busy = True
         stdin = self._process.stdin
         if stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -66,6 +73,7 @@ class Child:
                     self._rest = rest
                     message = json.loads(line)
                     if "end" in message:
+                        self._busy = False
                         return
                     yield message
                     continue
@@ -88,14 +96,21 @@ class Child:
         return f"{how}: {lines[-1].strip()}" if lines else how
 
     def close(self) -> None:
-        """End it and all that it started."""
+        """End it and all that it started: one that waits for orders ends by itself."""
+        self._close(self._process.stdin)
+        if not self._busy:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            with contextlib.suppress(BrokenPipeError):
-                if stream is not None:
-                    stream.close()
+        self._close(self._process.stdout)
+        self._errors.close()
+
+    def _close(self, stream: IO[bytes] | None) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            if stream is not None:
+                stream.close()
 
 
 class Ward:
@@ -113,14 +128,15 @@ class Ward:
 
     def make(self, check: Check, look: Look) -> list[Finding]:
         """The findings of a check; its crash or its hang is one."""
-        if check.fresh or self._child is None:
-            self._end()
-            self._child = Child(self._python)
+        try:
+            child = self._start(fresh=check.fresh)
+        except OSError as error:
+            return [found("check-crashed", f"{_about(check, '')} could not be started: {error}")]
         findings: list[Finding] = []
         at = ""
-        self._child.ask({"target": check.target, "look": look.plain()})
+        child.ask({"target": check.target, "look": look.plain()})
         try:
-            for answer in self._child.answers(check.timeout_s):
+            for answer in child.answers(check.timeout_s):
                 at = answer.get("at", at)
                 if "finding" in answer:
                     findings.append(read(answer["finding"]))
@@ -129,12 +145,18 @@ class Ward:
             findings.append(found("check-hung", text, check=check.name))
             self._end()
         except EOFError:
-            words = self._child.last_words()
+            words = child.last_words()
             findings.append(found("check-crashed", f"{_about(check, at)} crashed: {words}"))
             self._end()
         if check.fresh:
             self._end()
         return findings
+
+    def _start(self, *, fresh: bool) -> Child:
+        if fresh:
+            self._end()
+        self._child = self._child or Child(self._python)
+        return self._child
 
     def _end(self) -> None:
         if self._child is not None:

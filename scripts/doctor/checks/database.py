@@ -19,7 +19,7 @@ from scripts.doctor.finding import Finding, found, nice
 from scripts.doctor.look import Look
 from server.settings import load_settings
 
-_WAIT_S = 5
+_WAIT_S = 2
 _MIGRATIONS = Path(server.jobs.__path__[0]) / "migrations"
 _VERSION = "SELECT version_num FROM alembic_version"
 
@@ -44,7 +44,7 @@ def check(look: Look) -> Iterator[Finding]:
 
 def _sqlite(url: sa.URL, *, quick: bool) -> Iterator[Finding]:
     path = Path(url.database or "")
-    if not path.is_file():
+    if not path.exists():
         yield nice(f"SQLite in {path}, made at the start")
         return
     try:

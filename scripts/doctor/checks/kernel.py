@@ -5,24 +5,28 @@ What it is not: a benchmark. Runs in a process of its own, which then owns a CUD
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.doctor.finding import Finding, found, nice
-from scripts.doctor.look import Look
+from scripts.doctor.look import ROOT, Look
 from server.device import DeviceError, run_kernel
 from server.gpuconfig import plan_gpus
-from server.settings import load_settings, pin_device, visible_devices
+from server.settings import child_environment, load_settings, pin_device, visible_devices
 from server.slots import find_slots
 
+_ELSEWHERE = "from server.device import run_kernel; print(run_kernel().name)"
 _LIBRARIES = ("libcudart.", "libcudnn.", "libcublas.", "libcublasLt.", "libcufft.", "libnvrtc.")
 
 
-def check(look: Look) -> Iterator[Finding]:
-    """Run one on the first slot's GPU."""
+def check(look: Look) -> Iterator[str | Finding]:
+    """Run one on the first slot's GPU, and without --quick on each."""
     settings = load_settings()
-    slot = plan_gpus(settings, find_slots(settings, visible_devices())).slots[0]
+    slots = plan_gpus(settings, find_slots(settings, visible_devices())).slots
+    slot = slots[0]
     if not slot.device or not look.facts.get("cuda_devices"):
         yield nice("no GPU for torch: nothing to run")
         return
@@ -42,6 +46,25 @@ def check(look: Look) -> Iterator[Finding]:
     if mixed:
         yield found("cuda-libraries-mixed", "; ".join(mixed))
     yield nice(f"a matrix product ran on {report.name}, torch {torch.__version__}")
+    for other in () if look.quick else slots[1:]:
+        yield f"GPU {other.device}"
+        yield elsewhere(other.device)
+
+
+def elsewhere(device: str) -> Finding:
+    """The same on another GPU: a process sees one only."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _ELSEWHERE],
+        cwd=ROOT,
+        env=child_environment(CUDA_VISIBLE_DEVICES=device),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode == 0:
+        return nice(f"a matrix product ran on {ran.stdout.strip()} (GPU {device})")
+    last = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1]
+    return found("kernel-failed", f"GPU {device}: {last}")
 
 
 def unfit(torch: Any, look: Look) -> Iterator[Finding]:

@@ -61,7 +61,7 @@ def check(look: Look) -> Iterator[str | Finding]:
         yield nice(f"not started: the server runs already (worker {running})")
         return
     settings = load_settings()
-    with tempfile.TemporaryDirectory(prefix="doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="doctor-", ignore_cleanup_errors=True) as folder:
         trial = start(look, Path(folder))
         try:
             yield "the start of the server"
