@@ -18,7 +18,7 @@ from server.http.probes import create_ops_app
 from server.jobs.files import JobFiles
 from server.jobs.store import open_store
 from server.lifecycle import Lifecycle, lone_place
-from server.logs import configure_logs
+from server.logs import catch_strays, configure_logs
 from server.ops import OpsServer, listen
 from server.settings import Settings, SettingsError, load_settings, pin_device
 from server.state import Phase, WorkerState
@@ -54,6 +54,7 @@ def main() -> int:
     settings = load_settings()
     place = lone_place(settings)
     pin_device(place.slot.device)
+    catch_strays()
     app = build(settings)
     lifecycle: Lifecycle = app.extensions["lifecycle"]
     signal.signal(signal.SIGTERM, _leave)

@@ -16,7 +16,7 @@ _ROOT = str(Path(__file__).resolve().parent)
 if _ROOT not in sys.path:
     sys.path.insert(0, _ROOT)
 
-from server.logs import logging_config  # noqa: E402 - the path comes first
+from server.logs import catch_strays, logging_config  # noqa: E402 - the path comes first
 from server.master import OPS_FD_VARIABLE, OUR_GEVENT, get_master  # noqa: E402
 from server.settings import SettingsError, load_settings, visible_devices  # noqa: E402
 
@@ -70,6 +70,7 @@ control_socket_disable = True
 
 # One log format for all; the access log goes through the same handlers (see server/logs.py).
 logconfig_dict = logging_config(settings)
+catch_strays()
 loglevel = settings.log_level
 access_log_format = '%(h)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms'  # no query: it may hold secrets
 

@@ -133,6 +133,9 @@ class Quiet:
     def segment(self, index: int, total: int) -> None:
         """Not shown."""
 
+    def wrote(self, frames: int) -> None:
+        """Not shown."""
+
     def stopped(self) -> bool:
         """Never."""
         return False

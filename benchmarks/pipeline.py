@@ -124,6 +124,9 @@ def _child(args: argparse.Namespace) -> int:
         def segment(self, index: int, total: int) -> None:
             """Not shown."""
 
+        def wrote(self, frames: int) -> None:
+            """Not shown."""
+
         def stopped(self) -> bool:
             return False
 

@@ -21,7 +21,7 @@ HEAD = """# Settings
 All settings come from the environment, are read once at start, and are refused with their name,
 value and what is allowed when they are wrong. Made by `python -m scripts.settings_table`.
 `CUDA_VISIBLE_DEVICES`, when it is set, bounds the GPUs that workers may take.
-`scripts/start_gpu_server.sh --diagnose` prints the settings in force, the device, ports and disk.
+`scripts/start_gpu_server.sh --diagnose` says which are set, and whether they fit this machine.
 
 | name | default | allowed | what it does |
 |---|---|---|---|

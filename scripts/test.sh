@@ -24,6 +24,22 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
 fi
 
+# promtool checks the metrics and the alert rules. It is taken out of Debian's package, which is not
+# installed: that would start a Prometheus here.
+fetch_promtool() {
+  local folder
+  folder=$(mktemp -d)
+  (
+    cd "$folder"
+    apt-get download -q prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb .
+  ) && install "$folder/usr/bin/promtool" .venv/bin/promtool ||
+    echo "test: could not fetch promtool; the tests of metrics and alerts will skip"
+  rm -rf "$folder"
+}
+if ! command -v promtool >/dev/null && [ ! -x .venv/bin/promtool ]; then
+  fetch_promtool
+fi
+
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest "$@"
 fi

@@ -120,6 +120,7 @@ def run_kernel() -> DeviceReport:
             gpu_count=torch.cuda.device_count(),
             memory_allocated_bytes=torch.cuda.memory_allocated(),
             memory_reserved_bytes=torch.cuda.memory_reserved(),
+            uuid=str(torch.cuda.get_device_properties(0).uuid),
         )
     except (ImportError, OSError, RuntimeError, AssertionError) as error:
         raise DeviceError(f"torch cannot use the GPU: {error}") from error

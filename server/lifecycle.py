@@ -22,12 +22,15 @@ from server.boot import Boot, Files, Parts, StoppedBootError, Workbench
 from server.device import BootError, device_memory
 from server.gpuconfig import plan_gpus
 from server.master import Place
+from server.nvml import Nvml
 from server.settings import Settings, visible_devices
 from server.slots import find_slots
 from server.state import Phase, WorkerState
-from server.watchdog import Watchdog, rss_bytes
+from server.watchdog import Watchdog, available_bytes, rss_bytes
 
 _TICK_S = 1.0
+# Writing all metrics down takes milliseconds of the interpreter; Prometheus asks every 15 s or so.
+_METRICS_EVERY = 5
 # Longer than any job may take: a recycled worker waits for its jobs, however long.
 _RECYCLE_S = 6 * 3600.0
 
@@ -64,6 +67,10 @@ class Lifecycle:
         self._recycling = False
         self._parent = os.getppid()
         self._deadline: float | None = None
+        self._restarts = 0
+        self._ticks = 0
+        self._text = ""
+        self._nvml: Nvml | None = None
 
     def start(self, place: Place | None = None) -> None:
         """Begin the boot; returns at once."""
@@ -73,14 +80,15 @@ class Lifecycle:
         self._state.device = replace(self._state.device, slot=place.slot.index)
         self._say(place)
         self._parent = os.getppid()
-        metrics.WORKER_RESTARTS.set(max(0, place.board.starts - 1))
+        self._measure_restarts()
         for target in (self._run_boot, self._keep):
             threading.Thread(target=target, name=f"life-{target.__name__}", daemon=True).start()
 
-    def _say(self, place: Place) -> None:
-        """Tell the other workers how this one is."""
-        text = metrics.render()[0].decode() if place.gpus.workers > 1 else ""
-        place.desk.write(self._state.present(text))
+    def _say(self, place: Place, *, fresh: bool = True) -> None:
+        """Tell the other workers how this one is; `fresh`: with metrics of now."""
+        if fresh and place.gpus.workers > 1:
+            self._text = metrics.render()[0].decode()
+        place.desk.write(self._state.present(self._text))
 
     def drain(self, reason: str) -> None:
         """Take no more work; running jobs go back to the queue. Safe in a signal handler."""
@@ -179,7 +187,8 @@ class Lifecycle:
         try:
             self._measure()
             if self._place is not None:
-                self._say(self._place)
+                self._ticks += 1
+                self._say(self._place, fresh=self._ticks % _METRICS_EVERY == 0)
         except Exception:  # noqa: BLE001 - figures must not end the keeper
             _log.exception("measuring failed")
         bench = self._bench
@@ -194,8 +203,10 @@ class Lifecycle:
 
     def _measure(self) -> None:
         metrics.RSS_BYTES.set(rss_bytes())
+        metrics.MEMORY_AVAILABLE_BYTES.set(available_bytes())
         for phase in Phase:
             metrics.PHASE.labels(phase.value).set(self._state.phase is phase)
+        self._measure_restarts()
         self._measure_texts()
         device = self._state.device
         if device.kind != "cuda":
@@ -204,6 +215,18 @@ class Lifecycle:
         if device.memory_allocated_bytes is not None:
             metrics.DEVICE_MEMORY_BYTES.labels("allocated").set(device.memory_allocated_bytes)
             metrics.DEVICE_MEMORY_BYTES.labels("reserved").set(device.memory_reserved_bytes or 0)
+        if device.uuid:
+            self._nvml = self._nvml or Nvml(device.uuid)
+            metrics.set_gpu(device.uuid, self._nvml.read())
+
+    def _measure_restarts(self) -> None:
+        """The board counts all starts, those of the other workers, too."""
+        place = self._place
+        if place is None:
+            return
+        restarts = max(0, place.board.starts - place.gpus.workers)
+        metrics.WORKER_RESTARTS.inc(max(0, restarts - self._restarts))
+        self._restarts = max(restarts, self._restarts)
 
     def _measure_texts(self) -> None:
         for served in self._bench.texts.served() if self._bench is not None else ():

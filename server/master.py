@@ -10,7 +10,7 @@ import ctypes
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from gunicorn.errors import HaltServer
 
 from server.board import Board, Note, Outcome
 from server.gpuconfig import GpuPlan, plan_gpus
+from server.jobs.files import JobFiles
 from server.ops import listen
 from server.roster import Desk, Roster
 from server.settings import Settings
@@ -63,7 +64,11 @@ class Master:
 
     def on_starting(self, server: Any, ops_fd: int | None = None) -> None:
         """Refuse what cannot work, each with its reason; bind the ops socket."""
-        refusal = refuse(server.cfg, self.slots) or self._refuse_total(server.cfg)
+        refusal = (
+            refuse(server.cfg, self.slots)
+            or self._refuse_total(server.cfg)
+            or JobFiles(self.settings.data_dir).refusal()
+        )
         if refusal:
             server.log.error("refused to start: %s", refusal)
             sys.exit(_REFUSED_EXIT)
@@ -186,12 +191,17 @@ def enforce(cfg: Any) -> None:
 
 def refuse(cfg: Any, slots: tuple[Slot, ...]) -> str:
     """Why this configuration cannot work; empty when it can."""
-    checks: list[Callable[[], str]] = [
-        lambda: _refuse_preload(cfg),
-        lambda: _refuse_class(cfg.settings["worker_class"].get()),
-        lambda: _refuse_workers(cfg.workers, slots),
-    ]
-    return next((reason for check in checks if (reason := check())), "")
+    return next((reason for _, reason in refusals(cfg, slots)), "")
+
+
+def refusals(cfg: Any, slots: tuple[Slot, ...]) -> Iterator[tuple[str, str]]:
+    """Every reason why it cannot work, each with a name for it."""
+    reasons = {
+        "preload-on": _refuse_preload(cfg),
+        "worker-class": _refuse_class(cfg.settings["worker_class"].get()),
+        "workers-over-slots": _refuse_workers(cfg.workers, slots),
+    }
+    yield from ((name, reason) for name, reason in reasons.items() if reason)
 
 
 def _refuse_preload(cfg: Any) -> str:

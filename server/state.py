@@ -27,7 +27,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """The device in use. `kind` is "cpu" or "cuda"; memory in bytes, None on a CPU."""
+    """The device in use. `kind` is "cpu" or "cuda"; memory in bytes, None on a CPU.
+    `uuid`: the GPU's name for NVML, "" where it is not known.
+    """
 
     kind: str = "cpu"
     name: str = "cpu"
@@ -38,6 +40,7 @@ class DeviceReport:
     gpu_count: int = 0
     memory_allocated_bytes: int | None = None
     memory_reserved_bytes: int | None = None
+    uuid: str = ""
     why: str = ""
 
 

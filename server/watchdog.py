@@ -23,6 +23,12 @@ def rss_bytes() -> int:
     return resident
 
 
+def available_bytes() -> int:
+    """Memory of the host that can be taken without swapping."""
+    available: int = psutil.virtual_memory().available
+    return available
+
+
 class Watchdog:
     """Compares memory and finished jobs with GUNICORN_MAX_MEMORY and GUNICORN_MAX_JOBS."""
 

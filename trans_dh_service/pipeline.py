@@ -10,6 +10,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -141,7 +142,8 @@ class _Dub:
         look = source.look
         colours = colours_for(look.colorspace, look.color_range, look.height_px)
         with ThreadPoolExecutor(1, thread_name_prefix="dub-sound") as side:
-            sounding = side.submit(self._sound, hashes[1])
+            # A pool's thread knows nothing of the job; its log lines should.
+            sounding = side.submit(copy_context().run, self._sound, hashes[1])
             with clock.busy("learn"):
                 limit = frames_for(audio.duration_s + 1, source.fps)
                 known = self._learned(tools.lipsync, source, book, limit)

@@ -245,6 +245,7 @@ class Render:
     def _tell(self, segments: list[int]) -> int:
         for segment in segments:
             self._scene.watch.segment(segment, self._plan.segments)
+            self._scene.watch.wrote(self._plan.start(segment + 1) - self._plan.start(segment))
         return len(segments)
 
     def _check(self) -> None:

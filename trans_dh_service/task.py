@@ -147,6 +147,9 @@ class DubWatch(Protocol):
     def segment(self, index: int, total: int) -> None:
         """Segment `index` (from 0) of `total` is on disk."""
 
+    def wrote(self, frames: int) -> None:
+        """So many frames more are on disk, in segments that were made here and now."""
+
     def stopped(self) -> bool:
         """Whether the dub should end now; asked at every batch."""
 

@@ -102,16 +102,31 @@ def _install_hooks(app: APIFlask, settings: Settings) -> None:
         response.headers["x-request-id"] = g.get("request_id", "")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         route = request.url_rule.rule if request.url_rule else "none"
-        metrics.REQUESTS.labels(request.method, route, str(response.status_code)).inc()
-        if "began_s" in g:
-            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - g.began_s)
+        took_s = time.perf_counter() - g.began_s if "began_s" in g else None
+        metrics.count_request(request.method, route, response.status_code, took_s)
+        _name_lines(response)
         return response
 
     @app.teardown_request
     def end(_error: BaseException | None) -> None:
-        structlog.contextvars.unbind_contextvars("request_id")
+        if not g.get("streams"):
+            _unname_lines()
         for upload in getattr(request, "uploads", ()):
             upload.drop()
+
+
+def _name_lines(response: Response) -> None:
+    """What is logged while a stream is written carries the request's id, too.
+
+    A file that is handed to the server whole is never closed by Flask; it logs nothing either.
+    """
+    if response.is_streamed and not response.direct_passthrough:
+        g.streams = True
+        response.call_on_close(_unname_lines)
+
+
+def _unname_lines() -> None:
+    structlog.contextvars.unbind_contextvars("request_id")
 
 
 def _check_length(settings: Settings) -> None:

@@ -7,6 +7,7 @@ key, on the ops listener, where a full request pool cannot silence them.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import cast
 
 import structlog
@@ -102,11 +103,18 @@ def ready() -> tuple[Ready, int]:
 def show_metrics() -> Response:
     """Numbers for Prometheus."""
     here = service()
+    metrics.STORE_UP.set(0)
+    with suppress(OSError):  # without the disk, the rest is still told
+        metrics.DISK_FREE_BYTES.set(here.files.free_bytes())
     try:
-        for state, count in here.store.counts().items():
-            metrics.JOBS.labels(state.value).set(count)
+        counts = here.store.counts()
     except StoreError as error:
         log.warning("jobs_not_counted", error=str(error))
+        metrics.JOBS.clear()
+    else:
+        for state, count in counts.items():
+            metrics.JOBS.labels(state.value).set(count)
+        metrics.STORE_UP.set(1)
     for served in here.texts.served():
         stats = served.engine.stats()
         metrics.TEXT_ACTIVE.labels(served.name).set(stats.active)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import structlog
 from flask import Response
@@ -43,10 +42,8 @@ def stream_response(
         opening: events before the first piece.
         closing: events after the last one, before [DONE].
     """
-    # Flask's context of the request, and what logs say of it, end before the stream begins.
-    bound = structlog.contextvars.get_contextvars()
     response = Response(
-        _events(writing, chunk, opening, closing, bound),
+        _events(writing, chunk, opening, closing),
         mimetype="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
@@ -55,7 +52,7 @@ def stream_response(
 
 
 def _events(
-    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Closing, bound: dict[str, Any]
+    writing: Writing, chunk: Chunk, opening: Sequence[str], closing: Closing
 ) -> Iterator[str]:
     try:
         yield from opening
@@ -63,12 +60,12 @@ def _events(
         yield from closing()
         yield DONE
     except ClientGoneError:
-        log.info("client_gone", **bound)
+        log.info("client_gone")
     except ApiError as error:
         yield _failure(error.problem)
         yield DONE
     except Exception:
-        log.exception("stream_failed", **bound)
+        log.exception("stream_failed")
         yield _failure(Problem(500, "internal", FAULT_MESSAGE))
         yield DONE
     finally:

@@ -122,6 +122,7 @@ class Writing:
             ApiError: 429, too many wait; 503, the engine has stopped; 400, it refuses.
         """
         self._name = served.name
+        metrics.TEXTS.labels(self._name, Finish.ERROR.value)  # 0 before the first
         self._began_s = time.monotonic()
         self._line = ClientLine(flask_request.environ)
         self._here = service()
@@ -205,6 +206,7 @@ class Writing:
         return stream.poll(0.0 if self._naps() else _WAIT_S)
 
     def _count(self, index: int, piece: TextPiece) -> None:
+        metrics.TEXT_TOKENS.labels(self._name).inc(piece.tokens - self.tokens[index])
         self.tokens[index] = piece.tokens
         if not self._seen[index]:
             self._seen[index] = True
@@ -215,7 +217,6 @@ class Writing:
             self._end(index, piece.finish_reason.value)
 
     def _end(self, index: int, outcome: str) -> None:
-        metrics.TEXT_TOKENS.labels(self._name).inc(self.tokens[index])
         metrics.TEXTS.labels(self._name, outcome).inc()
 
     def _refuse(self, outcome: str) -> None:

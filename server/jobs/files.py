@@ -38,15 +38,25 @@ class JobFiles:
 
     def make(self) -> None:
         """Make the folders that are missing."""
-        for folder in (
-            self.uploads,
-            self.jobs,
-            self.results,
-            self.temp,
-            self.cache,
-            self.run,
-        ):
+        for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Those that the server writes into."""
+        return (self.uploads, self.jobs, self.results, self.temp, self.cache, self.run)
+
+    def refusal(self) -> str:
+        """Why this process cannot write there, empty when it can; makes nothing."""
+        for folder in (self.root, *self.folders):
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                return (
+                    f"DATA_DIR={self.root}: user {os.getuid()} may not write to {there}. Give it to"
+                    f" that user (chown -R {os.getuid()}:{os.getgid()} on the folder, on the host"
+                    " where it is a container's), or set DATA_DIR to another one."
+                )
+        return ""
 
     def work_dir(self, job_id: str) -> Path:
         """Where the job's segments are."""

@@ -37,6 +37,8 @@ _REMEMBERED = 100
 class RangeWatch(JobWatch):
     """The watch of one range; `soon` ends it at the next segment's end."""
 
+    _whole = False
+
     def __init__(self, job: Job, part: SegmentRange) -> None:
         super().__init__(job)
         self.part = part

@@ -278,6 +278,8 @@ class JobRunner:
     def _settle(self, job: Job) -> None:
         """After a crash was counted: wake a worker, or clear up where it was the last one."""
         if job.state.final:
+            metrics.JOBS_FINISHED.labels(job.state.value).inc()
+            metrics.JOB_FAILURES.labels(job.error.code if job.error else "none").inc()
             self._files.discard_inputs(job)
             self._files.discard_work(job.id)
         else:

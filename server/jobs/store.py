@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from server.jobs.claims import Claims
 from server.jobs.database import Database, StoreError
@@ -20,6 +21,8 @@ from server.jobs.job import Job, JobRequest, JobState
 from server.jobs.ranges import Ranges
 from server.jobs.table import fresh_values, jobs, to_job
 from server.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _FINAL = tuple(state.value for state in JobState if state.final)
 # SQLite takes at most 32766 values in one statement; a page of names stays far below.
@@ -99,6 +102,7 @@ class JobStore(Claims):
             with self._database.write() as connection:
                 done = _submit(connection, submission, max_queued)
         if done.created:
+            log.info("job_queued", job_id=done.job.id)
             self.changed.set()
         return done
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import structlog
 
+from server import metrics
 from server.jobs.claims import Report
 from server.jobs.job import Job
 from trans_dh_service.task import Stage
@@ -33,6 +34,8 @@ class Stop(StrEnum):
 
 class JobWatch:
     """The `DubWatch` of one attempt. Thread-safe."""
+
+    _whole = True  # a watch of the whole job, which knows the first segment
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -71,6 +74,10 @@ class JobWatch:
             self._advance(0)
         log.info("segment_finished", job_id=self.job.id, index=index, attempt=self.job.attempt)
 
+    def wrote(self, frames: int) -> None:
+        """So many frames more are on disk."""
+        metrics.FRAMES.inc(frames)
+
     def count(self, done: int, total: int) -> None:
         """The first `done` segments are on disk, made here or by helpers. From now on segments come
         in any order.
@@ -87,6 +94,9 @@ class JobWatch:
         while self._ahead and done in self._ahead:
             done += 1
         if done > self._done:
+            if not self._done and self._whole:
+                age_s = time.time() - self.job.created_at
+                metrics.JOB_FIRST_SEGMENT_SECONDS.observe(max(0.0, age_s))
             self._done = done
             self._new_segment = True
 

@@ -6,6 +6,7 @@ What it is not: threads, claims or the supervisor (runner.py).
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from server import metrics
+from server.jobs.claims import WORKER_KILLED
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
 from server.jobs.job import Job, JobError, JobOutcome, JobState
@@ -42,6 +44,16 @@ log = structlog.get_logger(__name__)
 _NO_LIMITS = MediaLimits(1e9, 1e9, 2**31 - 1, 1e5)
 # AAC pads a stream to whole frames of 1024 samples, up to 0.13 s at 8 kHz, at both ends.
 _STREAMS_APART_S = 0.3
+# Known before the first of each: a counter that begins at 1 rises unseen.
+_FAILURES = (
+    "invalid_video",
+    "invalid_audio",
+    "model_unavailable",
+    "no_space",
+    "out_of_memory",
+    "internal",
+    WORKER_KILLED,
+)
 NO_FACE = "no face was found in the video: its pictures are unchanged"
 NO_RESTORER = "the face was not restored: this server has no restorer (gfpgan*.onnx in WEIGHTS_DIR)"
 
@@ -70,6 +82,8 @@ class Work:
         self._tools = tools
         self.dub: Dub = dub
         self.sharing: Sharing | None = None
+        for code in _FAILURES:
+            metrics.JOB_FAILURES.labels(code)
 
     def attempt(self, job: Job, watch: JobWatch) -> bool:
         """Work on a claimed job until it ends in some way. Whether it is final by our doing."""
@@ -103,7 +117,6 @@ class Work:
         share = None if self.sharing is None else self.sharing.of(job, watch)
         self._clear(task.work_dir)
         result = self.dub(replace(task, share=share), tools, watch)
-        metrics.FRAMES.inc(result.frames)
         metrics.FRAMES_RESTED.inc(result.frames_rested)
         for part, busy_s in result.stage_s.items():
             metrics.STAGE_SECONDS.labels(part).inc(busy_s)
@@ -160,6 +173,7 @@ class Work:
             self._lost(job)
             return False
         metrics.JOBS_FINISHED.labels(JobState.COMPLETED.value).inc()
+        metrics.JOB_SECONDS.observe(max(0.0, time.time() - job.created_at))
         self._files.discard_inputs(job)
         if job.request.code is not None:
             # HeyGem's clients play no streams: the segments would only be a second copy.
@@ -199,6 +213,7 @@ class Work:
             self._lost(job)
             return False
         metrics.JOBS_FINISHED.labels(JobState.FAILED.value).inc()
+        metrics.JOB_FAILURES.labels(reason.code).inc()
         self._files.discard_inputs(job)
         self._files.discard_work(job.id)
         return True

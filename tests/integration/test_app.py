@@ -72,18 +72,25 @@ def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_diagnose_prints_device_listeners_folders_models_and_settings(tmp_path: Path) -> None:
-    done = run("--diagnose", DATA_DIR=str(tmp_path), OPS_PORT="0", API_KEY="a secret key", PORT="0")
+def test_diagnose_alone_is_the_doctor_and_starts_nothing(tmp_path: Path) -> None:
+    settings = {"DATA_DIR": str(tmp_path), "OPS_PORT": "0", "API_KEY": "a secret key", "PORT": "0"}
+    done = run("--diagnose", "--only", "settings,ports,weights", **settings)
     assert done.returncode == 0, done.stdout
-    for word in ("Device", "cpu", "PORT", "GiB free", "viseme-audio", "API_KEY", "set, not shown"):
+    for word in ("PORT=0 on 127.0.0.1 is free", "viseme-audio", "API_KEY=(set, not shown)"):
         assert word in done.stdout
     assert "a secret key" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_diagnose_says_what_would_keep_the_server_from_starting(tmp_path: Path) -> None:
-    done = run("--diagnose", DATA_DIR=str(tmp_path), REQUIRE_GPU="1", CUDA_VISIBLE_DEVICES="")
-    assert done.returncode == 1
-    assert "BAD: REQUIRE_GPU=1" in done.stdout
+def test_diagnose_before_the_start_keeps_a_server_with_a_problem_from_starting(
+    tmp_path: Path,
+) -> None:
+    settings = {"DATA_DIR": str(tmp_path), "GUNICORN_WORKER_CLASS": "sync"}
+    done = run("--diagnose", "--production", **settings)
+    assert done.returncode == 2
+    assert "problem  gunicorn" in done.stdout
+    assert "not started: mend the problems above" in done.stderr
+    assert "refused to start" not in done.stderr
 
 
 def test_help_names_every_mode() -> None:

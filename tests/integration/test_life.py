@@ -83,7 +83,7 @@ def test_models_load_once_per_worker_and_again_only_in_a_new_one() -> None:
         server.signal(signal.SIGKILL, first)
         second = server.wait_ready(not_pid=first)["worker_pid"]
         assert lines(server, "loads.txt")[3:] == [str(second)] * 3
-        assert "mouthpiece_worker_restarts 1.0" in server.ops("/metrics").body.decode()
+        assert "mouthpiece_worker_restarts_total 1.0" in server.ops("/metrics").body.decode()
 
 
 def test_loading_longer_than_gunicorn_s_timeout_is_no_reason_to_be_killed() -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 from server import lifecycle as lifecycle_module
-from server.board import Outcome
+from server import metrics
+from server.board import Board, Outcome
 from server.boot import Parts
 from server.lifecycle import Lifecycle, lone_place
 from server.master import Place
+from server.nvml import Reading
 from server.settings import load_settings
-from server.state import Phase, WorkerState
+from server.state import DeviceReport, Phase, WorkerState
 from tests.unit.server import test_boot
 
 
@@ -244,3 +247,65 @@ def test_a_lost_device_turns_the_worker_red_and_ends_the_process(
     one.lifecycle.device_lost("device-side assert triggered")
     assert (one.state.phase, one.state.reason) == (Phase.FAILED, "device-side assert triggered")
     one.wait(lambda: exits == [1])
+
+
+def restarts() -> float:
+    return metrics.REGISTRY.get_sample_value("mouthpiece_worker_restarts_total") or 0.0
+
+
+def test_starts_beyond_the_first_set_of_workers_are_restarts(life: Lives) -> None:
+    board, before = Board(), restarts()
+    one = life()
+    one.place = replace(one.place, board=board, gpus=replace(one.place.gpus, workers=2))
+    for _ in range(2):
+        board.count_start()
+    one.start().ready()
+    assert restarts() == before
+    for _ in range(3):  # the other worker, again and again
+        board.count_start()
+    one.wait(lambda: restarts() == before + 3)
+
+
+def test_a_gpu_s_memory_and_utilisation_are_told_every_second(
+    life: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class FakeNvml:
+        def __init__(self, uuid: str) -> None:
+            asked.append(uuid)
+
+        def read(self) -> Reading:
+            return Reading(3, 24, 0.5, 60.0)
+
+    gpu = DeviceReport(kind="cuda", memory_allocated_bytes=1, memory_reserved_bytes=2, uuid="0aa")
+    monkeypatch.setattr(lifecycle_module, "Nvml", FakeNvml)
+    monkeypatch.setattr(lifecycle_module, "device_memory", lambda device: device)
+    one = life()
+    one.state.device = gpu
+    for _ in range(2):
+        one.lifecycle._measure()
+    assert asked == ["0aa"]
+    read = metrics.REGISTRY.get_sample_value
+    assert read("mouthpiece_gpu_utilization_ratio", {"gpu": "0aa"}) == 0.5
+    assert read("mouthpiece_device_memory_bytes", {"kind": "reserved"}) == 2
+    metrics.set_gpu("0aa", None)
+    metrics.DEVICE_MEMORY_BYTES.clear()
+
+
+def test_one_of_several_workers_writes_its_metrics_down_every_fifth_second(life: Lives) -> None:
+    one = life()
+    one.place = replace(one.place, gpus=replace(one.place.gpus, workers=2))
+    one.start().ready()
+
+    def told() -> str:
+        presence = one.place.desk.read()
+        return presence.metrics if presence else ""
+
+    one.wait(lambda: "mouthpiece_phase" in told())
+    metrics.OOMS.labels("new engine").inc()
+    one.lifecycle._ticks = 2
+    one.wait(lambda: one.lifecycle._ticks == 4)
+    assert "new engine" not in told()
+    one.wait(lambda: "new engine" in told())
+    assert one.lifecycle._ticks == 5

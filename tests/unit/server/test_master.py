@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -106,6 +107,17 @@ def test_max_requests_is_warned_about_and_forced_to_0() -> None:
     assert server.cfg.max_requests == 0
     assert "GUNICORN_MAX_MEMORY" in server.log.lines[0]
     assert "GUNICORN_MAX_JOBS" in server.log.lines[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_data_folder_that_cannot_be_written_is_said_at_start(tmp_path: Path) -> None:
+    (tmp_path / "temp").mkdir(mode=0o500)
+    server = FakeServer(worker_class="gthread")
+    with pytest.raises(SystemExit) as info:
+        make(DATA_DIR=tmp_path).on_starting(server)
+    assert info.value.code == 2
+    assert f"may not write to {tmp_path / 'temp'}" in server.log.lines[0]
+    assert f"chown -R {os.getuid()}" in server.log.lines[0]
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ class FakeWatch:
     stages: list[Stage] = field(default_factory=list)
     segments: list[int] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
+    frames: int = 0
 
     def stage(self, stage: Stage) -> None:
         self.stages.append(stage)
@@ -138,6 +139,9 @@ class FakeWatch:
     def segment(self, index: int, total: int) -> None:
         assert 0 <= index < total
         self.segments.append(index)
+
+    def wrote(self, frames: int) -> None:
+        self.frames += frames
 
     def stopped(self) -> bool:
         return self.stop(self)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+import structlog
 
 from tests.unit.trans_dh_service.dubs import a_task, run
 from tests.unit.trans_dh_service.fakes import (
@@ -26,9 +28,11 @@ from tests.unit.trans_dh_service.media import (
     numbers_in,
     tone,
 )
+from trans_dh_service import pipeline
 from trans_dh_service.pipeline import dub
 from trans_dh_service.plan import load_plan, playlist, segment_path, source_frame
 from trans_dh_service.sink import PROVENANCE
+from trans_dh_service.speech import prepare_sound
 from trans_dh_service.task import (
     DubTask,
     Loop,
@@ -73,6 +77,7 @@ def test_the_result_has_the_planned_frames_and_speaks_in_time(
     assert {"decode", "learn", "encode", "join", "sound"} <= result.stage_s.keys()
     assert watch.stages == list(Stage)
     assert watch.segments == list(range(6))
+    assert watch.frames == result.frames
     assert watch.done == sorted(watch.done)
     assert watch.done[-1] == 75
     assert [path.name for path in task.output.parent.iterdir()] == ["out.mp4"]
@@ -248,6 +253,7 @@ def test_a_missing_segment_alone_is_made_again(tmp_path: Path, lane: FakeLane) -
     watch = FakeWatch()
     assert run(task, lane, tmp_path, watch).segments_made == 1
     assert watch.segments == [2]
+    assert watch.frames == 12
     assert numbers_in(task.output) == [source_frame(i, 30, Loop.PINGPONG) for i in range(75)]
 
 
@@ -312,3 +318,18 @@ def test_bad_inputs_are_refused_with_their_role(tmp_path: Path, lane: FakeLane) 
     tight = type(tools)(**{**vars(tools), "limits": MediaLimits(max_audio_s=1)})
     with pytest.raises(MediaError, match="at most 1 s"):
         dub(task, tight, FakeWatch())
+
+
+def test_what_the_sound_s_thread_logs_names_the_job(
+    tmp_path: Path, lane: FakeLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def spy(*arguments: Any) -> Any:
+        seen.append(structlog.contextvars.get_contextvars()["job_id"])
+        return prepare_sound(*arguments)
+
+    monkeypatch.setattr(pipeline, "prepare_sound", spy)
+    with structlog.contextvars.bound_contextvars(job_id="video_1"):
+        run(a_task(tmp_path), lane, tmp_path)
+    assert seen == ["video_1"]

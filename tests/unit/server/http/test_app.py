@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from flask import Response
 
 from server.http.app import OPEN_ENDPOINTS
 from server.jobs.database import StoreError
@@ -171,3 +173,46 @@ def test_requests_are_counted_by_route_and_status(house: House) -> None:
     text = house.get("/metrics").text
     assert 'route="/v1/videos/<video_id>",status="404"' in text
     assert "abc" not in text
+
+
+def bound() -> str | None:
+    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return found
+
+
+def test_lines_of_a_request_are_named_until_its_stream_ends(house: House) -> None:
+    seen: list[str | None] = []
+
+    def stream() -> Iterator[str]:
+        for _ in range(2):
+            seen.append(bound())
+            yield "x"
+
+    house.app.add_url_rule("/s", "s", lambda: Response(stream()))
+    for name in ("one", "two"):
+        answer = house.client.get("/s", headers={"X-Request-Id": name}, buffered=False)
+        assert answer.get_data() == b"xx"
+        answer.close()
+        assert bound() is None
+    assert seen == ["one", "one", "two", "two"]
+
+
+def fall() -> Response:
+    raise ZeroDivisionError("a fault of ours")
+
+
+def test_a_plain_answer_a_file_and_a_failure_leave_no_name_behind(house: House) -> None:
+    house.app.add_url_rule("/boom", "boom", fall)
+    for path in ("/v1/videos", "/openapi.json", "/nowhere", "/boom"):
+        house.client.get(path, headers={"X-Request-Id": "me"})
+        assert bound() is None, path
+
+
+def test_a_fault_s_line_has_the_traceback_and_the_request_s_id(house: House) -> None:
+    house.app.add_url_rule("/boom", "boom", fall)
+    processors = [structlog.contextvars.merge_contextvars]
+    with structlog.testing.capture_logs(processors=processors) as lines:
+        assert house.client.get("/boom", headers={"X-Request-Id": "me"}).status_code == 500
+    [line] = [line for line in lines if line["event"] == "request_failed"]
+    assert line["request_id"] == "me"
+    assert isinstance(line["exc_info"], ZeroDivisionError)

@@ -50,10 +50,21 @@ def test_health_answers_without_the_store(house: House, monkeypatch: pytest.Monk
     def broken(*_args: object) -> None:
         raise StoreError("database is locked")
 
+    assert "mouthpiece_store_up 1.0" in house.get("/metrics").text
     monkeypatch.setattr(house.store, "_database", None)
     monkeypatch.setattr(house.store, "counts", broken)
     assert house.get("/health").status_code == 200
     assert house.ops.test_client().get("/health").status_code == 200
+    text = house.get("/metrics").text
+    assert "mouthpiece_store_up 0.0" in text
+    assert "mouthpiece_jobs{" not in text
+
+
+def test_metrics_answer_without_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> int:
+        raise FileNotFoundError("the disk is gone")
+
+    monkeypatch.setattr(house.files, "free_bytes", gone)
     assert house.get("/metrics").status_code == 200
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,3 +147,17 @@ def test_inputs_of_others_are_never_removed(tmp_path: Path) -> None:
 
 def test_free_space_is_a_number_of_bytes(tmp_path: Path) -> None:
     assert files_in(tmp_path).free_bytes() > 0
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a fake of the system's answer: root, who often runs the tests, may write anywhere."""
+    files = JobFiles(tmp_path / "data")
+    assert files.refusal() == ""
+    assert not files.root.exists()
+    files.make()
+    assert files.refusal() == ""
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != files.temp)
+    assert f"may not write to {files.temp}" in files.refusal()
+    assert f"chown -R {os.getuid()}:{os.getgid()}" in files.refusal()

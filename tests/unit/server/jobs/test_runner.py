@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from server import metrics
 from server.jobs import runner as runner_module
 from server.jobs.database import StoreError
 from server.jobs.files import JobFiles
@@ -154,6 +155,11 @@ def test_starting_takes_back_what_the_dead_worker_of_this_slot_held(house: House
     assert look(house.store, job).attempt == 2
 
 
+def killed() -> float:
+    labels = {"code": "worker_killed"}
+    return metrics.REGISTRY.get_sample_value("mouthpiece_job_failures_total", labels) or 0.0
+
+
 def test_a_poisonous_job_found_at_start_is_failed_and_cleared_up(house: House) -> None:
     house.make(max_job_crashes=1)
     house.store.close()
@@ -164,8 +170,10 @@ def test_a_poisonous_job_found_at_start_is_failed_and_cleared_up(house: House) -
     job = house.submit()
     claim(house.store, replace(house.runner.owner, pid=1))
     house.files.work_dir(job.id).mkdir()
+    before = killed()
     house.runner.start()
     assert house.state(job) is JobState.FAILED
+    assert killed() == before + 1
     assert not house.files.work_dir(job.id).exists()
     house.runner.drain(5)
     house.store.close()

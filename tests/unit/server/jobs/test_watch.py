@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
+from server import metrics
 from server.jobs.claims import Report
+from server.jobs.helper import RangeWatch
 from server.jobs.job import Job, JobRequest, JobState
+from server.jobs.ranges import SegmentRange
 from server.jobs.watch import JobWatch, Stop
 from trans_dh_service.task import Stage
 
@@ -104,3 +109,40 @@ def test_segments_in_any_order_count_up_to_the_first_that_is_missing() -> None:
     assert report.segments_done == 4
     watch.count(4, 6)
     assert watch.take() is None
+
+
+def firsts() -> tuple[float, float]:
+    """How many first segments were told, and the sum of their times."""
+    name = "mouthpiece_job_first_segment_seconds"
+    read = metrics.REGISTRY.get_sample_value
+    return read(f"{name}_count") or 0.0, read(f"{name}_sum") or 0.0
+
+
+def a_job(age_s: float, segments_done: int = 0) -> Job:
+    request = JobRequest("/v", "/a", "viseme")
+    made_at = time.time() - age_s
+    return Job("v", request, JobState.IN_PROGRESS, made_at, segments_done=segments_done)
+
+
+def test_the_time_to_the_first_segment_is_told_once_from_the_job_s_making() -> None:
+    count, total = firsts()
+    watch = JobWatch(a_job(40))
+    watch.segment(0, 4)
+    watch.segment(1, 4)
+    assert firsts()[0] == count + 1
+    assert 40 <= firsts()[1] - total < 50
+
+
+def test_a_resumed_job_and_a_helper_have_no_first_segment() -> None:
+    count, _ = firsts()
+    JobWatch(a_job(40, segments_done=2)).segment(2, 4)
+    RangeWatch(a_job(40), SegmentRange(1, "v", 1, 0, 2, 1)).segment(0, 4)
+    assert firsts()[0] == count
+
+
+def test_frames_on_disk_are_counted_as_they_come() -> None:
+    before = metrics.REGISTRY.get_sample_value("mouthpiece_frames_total") or 0.0
+    watch = watch_of()
+    watch.wrote(50)
+    watch.wrote(12)
+    assert metrics.REGISTRY.get_sample_value("mouthpiece_frames_total") == before + 62

@@ -138,6 +138,12 @@ def test_leftovers_of_earlier_attempts_are_removed(bench: Bench) -> None:
     assert not old.exists()
 
 
+def failures(code: str) -> float:
+    found = metrics.REGISTRY.get_sample_value("mouthpiece_job_failures_total", {"code": code})
+    assert found is not None, f"{code} is not there before the first of its kind"
+    return found
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -151,9 +157,11 @@ def test_leftovers_of_earlier_attempts_are_removed(bench: Bench) -> None:
 def test_whatever_goes_wrong_fails_the_job_with_a_code_and_a_message_for_people(
     bench: Bench, error: Exception, code: str, words: str
 ) -> None:
+    before = failures(code)
     job = bench.claimed()
     bench.raising(error)
     assert bench.attempt(job)
+    assert failures(code) == before + 1
     now = look(bench.store, job)
     assert now.state is JobState.FAILED
     assert now.error is not None

@@ -1,0 +1,1 @@
+"""Tests of deploy/: what can be seen without an engine."""
