@@ -38,8 +38,8 @@ class Lips:
     `x`, `y`: the middle of the upper lip's lower edge; `half`: half the distance of the corners;
     `upper`, `lower`: heights of the lips in the middle; `gap`: the opening between them there;
     `lift`: how much higher the corners lie than the middle; `tilt`: rise of the line per `half`;
-    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is all the
-    way from one lip to the other (teeth and dark are not).
+    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is
+    all the way from one lip to the other (teeth and dark are not).
     """
 
     x: float

@@ -86,7 +86,7 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
     gap = lips.gap * arch
     line = edge + CLOSING_UPPER_SHARE * gap - _unbent(lips, t, square)
-    press = 1 - float(fade(np.float64((closure - PRESS_FROM) / (PRESS_TO - PRESS_FROM))))
+    press = 1 - float(fade(np.array((closure - PRESS_FROM) / (PRESS_TO - PRESS_FROM))))
     parting = PARTING * (1 - math.exp(-opening / 0.06))
     wide = (OPEN_WIDEST * opening + parting) * (1 - press)
     upper_to = line - UPPER_SHARE * wide * parted
