@@ -134,9 +134,7 @@ def silence(bench: Bench) -> dict[str, float]:
     """2: speech, 2 s of digital silence, the same speech, 2 s of room noise."""
     said = predicted.clip_sound(CLIPS / "spoken" / f"{SPEECH}.mpg")[: 3 * RATE_HZ]
     said = np.pad(said, (0, 3 * RATE_HZ - len(said)))
-    noise = np.random.default_rng(3).standard_normal(2 * RATE_HZ).astype(np.float32)
-    room = 0.004 * np.convolve(noise, np.ones(8, np.float32) / 8, "same")
-    sound = np.concatenate([said, np.zeros(2 * RATE_HZ, np.float32), said, room])
+    sound = np.concatenate([said, np.zeros(2 * RATE_HZ, np.float32), said, _room()])
     track = _wav(bench.folder / "silence.wav", sound)
     found: dict[str, float] = {}
     for person in PERSONS:
@@ -148,6 +146,14 @@ def silence(bench: Bench) -> dict[str, float]:
             print(f"2 silence   {person} {kind:<8} spread {share:6.1%}   mean {mean:.4f}")
             found |= {f"{person}_{kind}_spread": share, f"{person}_{kind}_mean": mean}
     return found
+
+
+def _room() -> Floats:
+    """2 s of pink noise at -57 dB of full scale."""
+    spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(2 * RATE_HZ))
+    spectrum /= np.sqrt(np.maximum(np.arange(len(spectrum)) / 2, 50.0))
+    noise = np.fft.irfft(spectrum)
+    return np.asarray(10 ** (-57 / 20) * noise / noise.std(), np.float32)
 
 
 def closures(bench: Bench) -> dict[str, float]:
