@@ -38,8 +38,8 @@ class Lips:
     `x`, `y`: the middle of the upper lip's lower edge; `half`: half the distance of the corners;
     `upper`, `lower`: heights of the lips in the middle; `gap`: the opening between them there;
     `lift`: how much higher the corners lie than the middle; `tilt`: rise of the line per `half`;
-    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is where
-    they meet (teeth and dark are not).
+    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is
+    all the way from one lip to the other (teeth and dark are not).
     """
 
     x: float
@@ -83,7 +83,7 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
         best = _parted(_valleys(lab), best)
     else:
         best[2] *= OPEN_CORNERS
-    numbers = [*best, sure, _redness_between(red, best)]
+    numbers = [*best, sure, _least_redness(red, best)]
     return Lips(*(float(v) for v in numbers))
 
 
@@ -213,14 +213,21 @@ def _covered(sums: Doubles, draws: Doubles) -> Doubles:
     return covered
 
 
-def _redness_between(red: Doubles, draw: Doubles) -> float:
-    """Mean redness within a narrow band about the line between the lips, as a share of 1."""
-    x, y, half, _, _, gap, lift, tilt = (float(v) for v in draw)
-    t, off = np.meshgrid(np.linspace(-0.7, 0.7, COLUMNS), np.linspace(-0.012, 0.012, 7))
-    line = y - lift * t * t + tilt * t + gap / 2 * (1 - t * t)
-    row = np.clip(np.rint((line + off - TOP) / STEP), 0, red.shape[0] - 1).astype(np.intp)
+def _least_redness(red: Doubles, draw: Doubles) -> float:
+    """The least red on the way from the upper lip down to the lower one, as a share of 1 and the
+    mean over the mouth's middle: teeth and dark are low wherever they lie, so it does not matter
+    whether the template has found the lips' inner edges.
+    """
+    x, y, half, upper, lower, gap, lift, tilt = (float(v) for v in draw)
+    t, share = np.meshgrid(np.linspace(-0.65, 0.65, COLUMNS), np.linspace(0, 1, 25))
+    line = y - lift * t * t + tilt * t
+    arch = 1 - t * t
+    top = line - 0.8 * upper * np.sqrt(arch)
+    bottom = line + gap * arch + 0.8 * lower * np.sqrt(arch)
+    row = np.clip(np.rint((top + (bottom - top) * share - TOP) / STEP), 0, red.shape[0] - 1)
     column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, red.shape[1] - 1)
-    return float((red[row, column.astype(np.intp)].mean() + 1) / 2)
+    seen = cv2.GaussianBlur(red[row.astype(np.intp), column.astype(np.intp)], (0, 0), 1.0)
+    return float((seen.min(axis=0).mean() + 1) / 2)
 
 
 def arrays_of(lips: Lips) -> Doubles:

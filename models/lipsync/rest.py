@@ -20,7 +20,8 @@ from models.lipsync.base import FaceSample, Image, Pose
 from models.lipsync.lips import Lips, arrays_of, find_lips
 from models.lipsync.plane import as_floats, grid, sampled, to_picture
 
-MOST_SAMPLES = 16
+MOST_SAMPLES = 40
+COMPARED = 12
 FINALISTS = 4
 
 
@@ -55,7 +56,8 @@ def learn(samples: Sequence[FaceSample]) -> Rest:
     cost = _costs(chosen, found)
     finalists = np.argsort(cost, kind="stable")[:FINALISTS]
     templates = {int(i): align.template(chosen[i].crop, chosen[i].pose) for i in finalists}
-    unlike = {i: _unlike(templates[i], chosen) for i in templates}
+    others = [chosen[i] for i in _spread(len(chosen), COMPARED)]
+    unlike = {i: _unlike(templates[i], others) for i in templates}
     best = min(templates, key=lambda i: cost[i] + 0.5 * unlike[i])
     return make(chosen[best].crop.copy(), chosen[best].pose, found[best])
 
@@ -95,11 +97,11 @@ def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.f
     usual = np.median(numbers, axis=0)
     sharp = np.array([_sharpness(sample) for sample in samples])
     cost: NDArray[np.float64] = (
-        numbers[:, 0] / 0.05
+        numbers[:, 0] / 0.1
         + (np.abs(numbers[:, 1] - usual[1]) / 0.03) ** 2
         + (np.abs(numbers[:, 2] - usual[2]) / 0.04) ** 2
         + np.maximum(0, 0.4 - numbers[:, 3])
-        + 2.0 * (1 - numbers[:, 4])
+        + 5.0 * (1 - numbers[:, 4])
         + 1.5 * np.maximum(0, 1 - sharp / max(float(np.median(sharp)), 1e-6))
     )
     return cost

@@ -27,7 +27,10 @@ OPEN_WIDEST = 0.12
 corners)."""
 PARTING = 0.018
 """What any opening begins with, face widths: lips are soft, and a gap shows only from there."""
-UPPER_SHARE = 0.16
+PRESS_FROM, PRESS_TO = 0.45, 0.8
+"""The closure that begins to take from an opening, and the one that shuts any: a recording often
+hints at lip sounds that nobody made."""
+UPPER_SHARE = 0.12
 """The upper lip's share of an opening."""
 CLOSING_UPPER_SHARE = 0.3
 """The upper lip's share of the way when lips that were learned open are closed."""
@@ -39,8 +42,10 @@ CHIN_HALF, CHIN_EDGE, NECK = 0.25, 0.29, 0.17
 """Half the chin's width, its edge below the lips, and how far the neck below it gives way."""
 LEAST_LIFT, MOST_LIFT = -0.01, 0.03
 """What the corners of a mouth at rest may be lifted by, face widths."""
-INNER = 0.9
+INNER = 0.98
 """Where the opening's corners lie between those of the lips."""
+ROUND = 0.6
+"""How blunt the lower edge of the opening is: 1 is a parabola, less reaches into the corners."""
 INSIDE, INSIDE_REACH = 0.013, 0.022
 """How far within the lips their learned edge is taken, lest teeth or dark stick to it."""
 
@@ -72,7 +77,7 @@ def fade(t: Floats) -> Floats:
 def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     """The change of the face at the points (u, v) for one feature [5]."""
     opening, width, rounding, _, closure = (float(x) for x in np.clip(feature, 0, 1))
-    stretch = 0.1 * width - 0.2 * rounding - 0.06 * opening
+    stretch = 0.1 * width - 0.2 * rounding
     source_u = _sideways(lips, stretch, u, v)
     t = (source_u - lips.x) / lips.half
     square = np.minimum(t * t, 1)
@@ -81,12 +86,13 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
     gap = lips.gap * arch
     line = edge + CLOSING_UPPER_SHARE * gap - _unbent(lips, t, square)
+    press = 1 - float(fade(np.array((closure - PRESS_FROM) / (PRESS_TO - PRESS_FROM))))
     parting = PARTING * (1 - math.exp(-opening / 0.06))
-    wide = (OPEN_WIDEST * opening + parting) * (1 - 0.8 * closure)
+    wide = (OPEN_WIDEST * opening + parting) * (1 - press)
     upper_to = line - UPPER_SHARE * wide * parted
-    lower_to = line + (1 - UPPER_SHARE) * wide * parted**0.8
+    lower_to = line + (1 - UPPER_SHARE) * wide * parted**ROUND
     above, below = upper_to - v, v - lower_to
-    swell = 0.16 * rounding - 0.2 * closure
+    swell = 0.16 * rounding - 0.2 * press
     inside = INSIDE * min(1.0, lips.gap / 0.03)
     upper_v = v - (upper_to - edge) * fade(above / UPPER_REACH)
     upper_v += _swell(above, swell, lips.upper) - inside * _near(above, INSIDE_REACH) * arch
@@ -142,5 +148,5 @@ def _jaw(t: Floats, parted: Floats, depth: Floats) -> Floats:
     """
     chin = 0.7 * np.exp(-((t / 1.25) ** 4))
     share = 1 - fade(depth)
-    part: Floats = parted**0.8 * (1 - share) + chin * share
+    part: Floats = parted**ROUND * (1 - share) + chin * share
     return part

@@ -23,6 +23,12 @@ def test_the_picture_with_the_most_closed_lips_is_taken() -> None:
     assert np.array_equal(rest.learn(shown).crop, shown[2].crop)
 
 
+def test_closed_lips_among_many_open_ones_are_found() -> None:
+    shown = [sample(8 + i % 5) for i in range(30)]
+    shown[13] = sample(0)
+    assert np.array_equal(rest.learn(shown).crop, shown[13].crop)
+
+
 def test_a_blurred_picture_is_not_taken() -> None:
     shown = [sample(0, blur=4), sample(0), sample(0, blur=4)]
     assert rest.learn([*shown, sample(0)]).crop.std() == pytest.approx(sample(0).crop.std())
