@@ -293,7 +293,9 @@ def test_a_gpu_s_memory_and_utilisation_are_told_every_second(
     metrics.DEVICE_MEMORY_BYTES.clear()
 
 
-def test_one_of_several_workers_writes_its_metrics_down_every_fifth_second(life: Lives) -> None:
+def test_one_of_several_workers_writes_its_metrics_down_every_fifth_second(
+    life: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = life()
     one.place = replace(one.place, gpus=replace(one.place.gpus, workers=2))
     one.start().ready()
@@ -303,9 +305,19 @@ def test_one_of_several_workers_writes_its_metrics_down_every_fifth_second(life:
         return presence.metrics if presence else ""
 
     one.wait(lambda: "mouthpiece_phase" in told())
-    metrics.OOMS.labels("new engine").inc()
-    one.lifecycle._ticks = 2
-    one.wait(lambda: one.lifecycle._ticks == 4)
-    assert "new engine" not in told()
-    one.wait(lambda: "new engine" in told())
-    assert one.lifecycle._ticks == 5
+    say = one.lifecycle._say
+    writings: list[tuple[bool, bool]] = []
+
+    def spied(place: Any, *, fresh: bool = True) -> None:
+        metrics.OOMS.labels("new engine").inc()
+        before = told()
+        say(place, fresh=fresh)
+        writings.append((fresh, told() != before))
+
+    monkeypatch.setattr(one.lifecycle, "_say", spied)
+    one.wait(lambda: len(writings) >= 10)
+    fresh = [number for number, (wanted, _) in enumerate(writings[:10]) if wanted]
+    assert len(fresh) == 2
+    assert fresh[1] - fresh[0] == 5
+    assert all(wanted == changed for wanted, changed in writings)
+    assert "new engine" in told()
