@@ -37,7 +37,7 @@ scripts/setup.sh >/dev/null
 python=$PWD/.venv/bin/python
 mkdir -p "$work"
 base=$(sed -n 's/^ARG BASE=//p' deploy/docker/Dockerfile)
-mirror=${APT_MIRROR:-http://deb.debian.org/debian}
+mirror=${APT_MIRROR:-} # empty: the default of debootstrap, then what the base was made from
 
 pids=()
 clean() {
@@ -66,7 +66,7 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
   [ -s "$work/base.tar" ] || {
     say "making $base with debootstrap"
     rm -rf "$work/base"
-    debootstrap --variant=minbase bookworm "$work/base" "$mirror" >"$work/debootstrap.log" 2>&1 ||
+    debootstrap --variant=minbase bookworm "$work/base" ${mirror:+"$mirror"} >"$work/debootstrap.log" 2>&1 ||
       skip "debootstrap failed (no network?): $(tail -1 "$work/debootstrap.log")"
     rm -rf "$work"/base/var/cache/apt/archives/*.deb "$work"/base/var/lib/apt/lists/*
     tar -C "$work/base" -cf "$work/base.tar" .
