@@ -296,6 +296,7 @@ def test_a_gpu_s_memory_and_utilisation_are_told_every_second(
 def test_one_of_several_workers_writes_its_metrics_down_every_fifth_second(
     life: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.lifecycle._TICK_S", 0.1)
     one = life()
     one.place = replace(one.place, gpus=replace(one.place.gpus, workers=2))
     one.start().ready()
