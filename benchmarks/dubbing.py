@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.quiet import Quiet
 from face_detect_utils import haar, yunet
 from face_detect_utils.base import FaceDetector
 from models.audio.base import SpeechModel
@@ -24,7 +25,7 @@ from models.lane import BatchReport, Lane, Priority
 from models.lipsync.base import LipItem, LipPatch, LipSync
 from models.lipsync.musetalk import V1, V15, MuseTalk
 from trans_dh_service.pipeline import dub
-from trans_dh_service.task import DubResult, DubTask, DubTools, Stage
+from trans_dh_service.task import DubResult, DubTask, DubTools
 
 MODELS = ("wav2lip", "wav2lip-gan", "musetalk", "musetalk-v1.5", "viseme")
 ENGINE = "lips"
@@ -119,26 +120,6 @@ class Stagehand:
         """The way into the lane for one job."""
         caller = object()
         return lambda item: self.lane.submit(ENGINE, item, caller)
-
-
-class Quiet:
-    """A watch that shows nothing and never stops."""
-
-    def stage(self, stage: Stage) -> None:
-        """Not shown."""
-
-    def progress(self, frames_done: int, frames_total: int) -> None:
-        """Not shown."""
-
-    def segment(self, index: int, total: int) -> None:
-        """Not shown."""
-
-    def wrote(self, frames: int) -> None:
-        """Not shown."""
-
-    def stopped(self) -> bool:
-        """Never."""
-        return False
 
 
 def one_dub(models: Cast, hand: Stagehand, video: Path, folder: Path) -> DubResult:

@@ -100,35 +100,20 @@ def _dub(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _child(args: argparse.Namespace) -> int:
+    from benchmarks.quiet import Quiet
     from face_detect_utils.haar import load as load_faces
     from models.audio.viseme import load as load_speech
     from models.lane import Lane, Priority
     from models.lipsync.base import LipItem, LipPatch
     from models.lipsync.viseme import load as load_lips
     from trans_dh_service.pipeline import dub
-    from trans_dh_service.task import DubTask, DubTools, Encoding, Stage
+    from trans_dh_service.task import DubTask, DubTools, Encoding
 
     class Engine:
         name, priority, max_batch = "lips", Priority.BATCH, 16
 
         def run(self, items: Sequence[LipItem]) -> list[LipPatch]:
             return lips.render(items)
-
-    class Quiet:
-        def stage(self, stage: Stage) -> None:
-            """Not shown."""
-
-        def progress(self, frames_done: int, frames_total: int) -> None:
-            """Not shown."""
-
-        def segment(self, index: int, total: int) -> None:
-            """Not shown."""
-
-        def wrote(self, frames: int) -> None:
-            """Not shown."""
-
-        def stopped(self) -> bool:
-            return False
 
     weights = ROOT / "weights"
     lips, speech = load_lips("cpu", weights), load_speech("cpu", weights)
