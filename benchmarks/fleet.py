@@ -242,7 +242,8 @@ class _Worker:
 
 def _prepared(load: Load, folder: Path) -> tuple[Any, str, list[Any]]:
     """The model, a word on its weights, and the items that a real dub of the sample asks it for."""
-    from benchmarks.dubbing import KEPT_ITEMS, Quiet, Stagehand, cast
+    from benchmarks.dubbing import KEPT_ITEMS, Stagehand, cast
+    from benchmarks.quiet import Quiet
     from scripts.make_samples import make_video
     from trans_dh_service.pipeline import dub
     from trans_dh_service.task import DubTask, DubTools, StoppedError
