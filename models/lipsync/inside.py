@@ -2,7 +2,8 @@
 
 What it is not: measured. Colours follow the brightness and the hue of the frame's skin, so that the
 inside is lit like the face; shapes follow the opening. The upper teeth stay with the skull: their
-edge keeps its distance from the line of the closed lips while the lips move.
+edge keeps its distance from the line of the closed lips while the lips move. They are the person's
+own where the video shows them (teeth.py), else drawn.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ TOOTH_EDGE = 0.03
 """Width of a tooth and how far the upper teeth reach below the closed lips, face widths."""
 TEETH_SHARE = 0.6
 """Most of the opening that the upper teeth fill: below them it stays dark."""
+OWN_SHARE = 0.8
+"""The same of the person's own teeth, whose lower edge is known, with no teeth asked for."""
+LIP_SHADOW = 0.012
+"""How far the upper lip's shadow falls on the person's own teeth, face widths."""
 BRIGHTNESS = np.array([0.114, 0.587, 0.299], np.float32)
 """Rec. 601 weights of blue, green and red."""
 
@@ -52,21 +57,31 @@ def where(change: Field) -> tuple[slice, slice] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def painted(under: Floats, look: Look, place: Floats, teeth: float) -> Floats:
+def painted(
+    under: Floats, look: Look, place: Floats, teeth: float, own: Floats | None = None
+) -> Floats:
     """`under` [h, w, 3] with the inside painted over it.
 
     `place` [h, w, 4] holds, for each pixel and in face widths: below the upper lip's edge, below
-    the lower lip's edge, across (-1..1), below the closed lips' line. `teeth` is 0..1.
+    the lower lip's edge, across (-1..1), below the closed lips' line. `teeth` is 0..1. `own`
+    [h, w, 4]: the person's teeth as `teeth.shown` gives them.
     """
     upper, lower = place[..., 0], place[..., 1]
     opening = upper - lower
     square = np.clip(place[..., 2] ** 2, 0, 1)
     colours = _dark(look, lower, opening, square)
-    cover = _teeth_cover(place, opening, square, teeth)
-    colours += (_enamel(look, place, square) - colours) * cover[..., None]
+    if own is None:
+        cover = _teeth_cover(place, opening, square, teeth)
+        enamel = _enamel(look, place, square)
+    else:
+        share = OWN_SHARE + (1 - OWN_SHARE) * teeth
+        cover = own[..., 3] * fade((upper - share * opening) / 0.01 + 0.5)
+        shadow = 0.4 * np.exp(-np.maximum(upper, 0) / LIP_SHADOW)
+        enamel = own[..., :3] * look.skin * (1 - shadow)[..., None]
+    colours += (enamel - colours) * cover[..., None]
     shaded = under * _shade(upper, lower, opening)[..., None]
-    share = _share(look, place)[..., None]
-    mixed: Floats = shaded + (colours - shaded) * share
+    covered = _share(look, place)[..., None]
+    mixed: Floats = shaded + (colours - shaded) * covered
     return mixed
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lipsync.base import Image, Pose
-from models.lipsync.plane import as_floats, grid, sampled, to_picture
+from models.lipsync.plane import Matrix, as_floats, grid, sampled, to_picture
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -70,7 +70,7 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
     """The lips of a face [H, W, 3] with this pose. Where there is too little red to go by, the
     usual lips with `sure` 0.
     """
-    lab = _lower_face(crop, pose)
+    lab = lower_face(crop, to_picture(pose))
     red = redness(lab)
     sums = np.vstack([np.zeros((1, red.shape[1])), np.cumsum(red, axis=0)])
     found = [_search(sums, gap) for gap in START_GAPS]
@@ -87,10 +87,12 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
     return Lips(*(float(v) for v in numbers))
 
 
-def _lower_face(crop: Image, pose: Pose) -> Floats:
-    """The part of the plane where lips may be, in Lab colours, [h, w, 3]."""
+def lower_face(crop: Image, matrix: Matrix) -> Floats:
+    """The part of the plane where lips may be, in Lab colours, [h, w, 3]; `matrix` takes (u, v, 1)
+    to the crop's pixels.
+    """
     width, height = round((RIGHT - LEFT) / STEP), round((BOTTOM - TOP) / STEP)
-    picture = sampled(crop, to_picture(pose) @ grid(LEFT, TOP, STEP), width, height)
+    picture = sampled(crop, matrix @ grid(LEFT, TOP, STEP), width, height)
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
     return as_floats(cv2.GaussianBlur(lab, (0, 0), 1.0))
 
@@ -108,6 +110,11 @@ def redness(lab: Floats) -> Doubles:
     peak = float(np.percentile(away[near > 0.5], 92))
     middle, half = (peak + floor) / 2, max((peak - floor) / 2, 1.5)
     return np.asarray(np.clip((away - middle) / half, -1, 1) * near, np.float64)
+
+
+def skin_light(lab: Floats) -> float:
+    """The lightness (0..100) of the skin beside the mouth."""
+    return max(float(np.median(_cheeks(lab)[:, 0])), 1.0)
 
 
 def _cheeks(lab: Floats) -> Floats:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lipsync import align, inside
+from models.lipsync import align, inside, teeth
 from models.lipsync.base import Image, LipPatch, Pose
 from models.lipsync.lips import Lips
-from models.lipsync.plane import Matrix, as_floats, as_image, to_picture
+from models.lipsync.plane import Matrix, as_floats, as_image, grid, to_picture
 from models.lipsync.rest import Rest
 from models.lipsync.shape import CHIN_EDGE, NECK, Field, fade, field
 
@@ -41,6 +41,23 @@ class _Window:
     height: int
 
 
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """Where a patch lies on the learned face."""
+
+    rest: Rest
+    fit: align.Fit
+    window: _Window
+
+    def teeth(self, left: int, top: int, width: int, height: int) -> Floats | None:
+        """The person's teeth as they lie in a part of the patch; see `teeth.shown`."""
+        if self.rest.teeth is None:
+            return None
+        shift = grid(self.window.x + left, self.window.y + top, 1.0)
+        inverse = np.linalg.inv(self.fit.matrix) @ shift
+        return teeth.shown(self.rest.teeth, self.rest.lips, inverse, (width, height))
+
+
 def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     """The patch for one frame: crop [H, W, 3] BGR, its pose, a feature [5]."""
     fit = align.align(rest.template, crop, pose)
@@ -53,7 +70,8 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     texture = _texture(rest, change, window)
     light = _fine(_light(rest, fit, u, v), window)
     painted = as_floats(cv2.add(texture, light, dtype=cv2.CV_32F))
-    _open(painted, inside.Look(_skin(rest, fit), rest.lips.gap, size_px), change, feature)
+    look = inside.Look(_skin(rest, fit), rest.lips.gap, size_px)
+    _open(painted, look, change, feature, _Place(rest, fit, window))
     weight = _fine(_mask(rest.lips, u, v), window)
     weight = _with_chin(painted, weight, crop, change, (fit.matrix, window))
     _clear_border(weight)
@@ -155,7 +173,9 @@ def _skin(rest: Rest, fit: align.Fit) -> Floats:
     return mean
 
 
-def _open(painted: Floats, look: inside.Look, change: Field, feature: Floats) -> None:
+def _open(
+    painted: Floats, look: inside.Look, change: Field, feature: Floats, place: _Place
+) -> None:
     """Paint the mouth's inside over the part of the patch where it may show."""
     part = inside.where(change)
     if part is None:
@@ -167,7 +187,8 @@ def _open(painted: Floats, look: inside.Look, change: Field, feature: Floats) ->
     fine = as_floats(cv2.resize(coarse, (width, height)))
     top, left = rows.start * COARSE_PX, columns.start * COARSE_PX
     view = painted[top : top + height, left : left + width]
-    view[:] = inside.painted(view, look, fine, float(np.clip(feature[3], 0, 1)))
+    own = place.teeth(left, top, width, height)
+    view[:] = inside.painted(view, look, fine, float(np.clip(feature[3], 0, 1)), own)
 
 
 def _with_chin(

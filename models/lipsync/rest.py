@@ -1,5 +1,5 @@
-"""What is learned of a source video: one picture of the face with its mouth nearly closed, and
-where its lips are.
+"""What is learned of a source video: one picture of the face with its mouth nearly closed, where
+its lips are, and the person's teeth.
 
 What it is not: rendering. The mouth of this picture replaces the source's own in every frame, which
 is what takes the source's own speech out of it.
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lipsync import align
+from models.lipsync import align, teeth
 from models.lipsync.base import FaceSample, Image, Pose
 from models.lipsync.lips import Lips, arrays_of, find_lips
 from models.lipsync.plane import as_floats, grid, sampled, to_picture
@@ -27,8 +27,8 @@ FINALISTS = 4
 
 @dataclass(frozen=True, eq=False)
 class Rest:
-    """The learned picture [H, W, 3] BGR with its pose and lips; `template` and `light_weight`
-    follow from them.
+    """The learned picture [H, W, 3] BGR with its pose and lips, and the person's teeth where the
+    video shows them; `template` and `light_weight` follow from the rest.
     """
 
     crop: Image
@@ -36,11 +36,12 @@ class Rest:
     lips: Lips
     template: align.Template
     light_weight: NDArray[np.float32]
+    teeth: teeth.Teeth | None = None
 
 
-def make(crop: Image, pose: Pose, lips: Lips) -> Rest:
+def make(crop: Image, pose: Pose, lips: Lips, seen: teeth.Teeth | None = None) -> Rest:
     """A rest from what is stored of it."""
-    return Rest(crop, pose, lips, align.template(crop, pose), _light_weight())
+    return Rest(crop, pose, lips, align.template(crop, pose), _light_weight(), seen)
 
 
 def learn(samples: Sequence[FaceSample]) -> Rest:
@@ -59,7 +60,9 @@ def learn(samples: Sequence[FaceSample]) -> Rest:
     others = [chosen[i] for i in _spread(len(chosen), COMPARED)]
     unlike = {i: _unlike(templates[i], others) for i in templates}
     best = min(templates, key=lambda i: cost[i] + 0.5 * unlike[i])
-    return make(chosen[best].crop.copy(), chosen[best].pose, found[best])
+    face = teeth.Face(templates[best], found[best], _light_weight())
+    seen = teeth.find(face, chosen, found)
+    return make(chosen[best].crop.copy(), chosen[best].pose, found[best], seen)
 
 
 def dump(rest: Rest) -> dict[str, NDArray[Any]]:
@@ -68,6 +71,7 @@ def dump(rest: Rest) -> dict[str, NDArray[Any]]:
         "crop": rest.crop,
         "pose": rest.pose.numbers,
         "lips": arrays_of(rest.lips),
+        **teeth.dump(rest.teeth),
     }
 
 
@@ -83,7 +87,7 @@ def restore(arrays: dict[str, NDArray[Any]]) -> Rest:
         raise ValueError(f"learned picture of type {crop.dtype} and shape {crop.shape}")
     pose = Pose.of(arrays["pose"])
     lips = Lips(*(float(v) for v in arrays["lips"]))
-    return make(np.ascontiguousarray(crop), pose, lips)
+    return make(np.ascontiguousarray(crop), pose, lips, teeth.restore(arrays))
 
 
 def _spread(count: int, most: int) -> list[int]:

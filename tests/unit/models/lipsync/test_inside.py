@@ -67,3 +67,18 @@ def test_the_inside_is_searched_only_near_the_lips() -> None:
 def test_a_patch_without_the_mouth_has_no_inside() -> None:
     made = field(LIPS, np.zeros(5, np.float32), U, V + 0.5)
     assert inside.where(made) is None
+
+
+def test_the_persons_own_teeth_are_shown_between_the_lips_in_the_skins_light() -> None:
+    made = field(LIPS, np.array([0.8, 0, 0, 0, 0], np.float32), U, V)
+    place = np.dstack([made.below_upper, made.below_lower, made.across, made.below_line])
+    under = np.broadcast_to(SKIN, (*U.shape, 3)).astype(np.float32)
+    own = np.ones((*U.shape, 4), np.float32)
+    own[..., 3] = V < 0.03
+    look = inside.Look(SKIN, 0.0, 400.0)
+    picture = inside.painted(under, look, place.astype(np.float32), 0.0, own)
+    middle = U.shape[1] // 2
+    column = grey(picture)[:, middle] / float(SKIN @ inside.BRIGHTNESS)
+    opening = (made.below_upper[:, middle] > 0.015) & (made.below_lower[:, middle] < -0.015)
+    assert column[opening & (V[:, middle] < 0.02)].min() > 0.7
+    assert column[opening & (V[:, middle] > 0.04)].max() < 0.4
