@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lipsync import align, inside, teeth
+from models.lipsync import align, inside, jaw, teeth
 from models.lipsync.base import Image, LipPatch, Pose
 from models.lipsync.lips import Lips
 from models.lipsync.plane import Matrix, as_floats, as_image, grid, to_picture
@@ -65,7 +65,8 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     if window is None:
         return LipPatch(crop[:1, :1].copy(), np.zeros((1, 1), np.float32), 0, 0)
     u, v = _coarse(window, np.linalg.inv(fit.matrix))
-    change = field(rest.lips, feature, u, v)
+    drop = jaw.drop(rest.jaw, rest.lips, fit.colours, rest.light_weight)
+    change = field(rest.lips, feature, u, v, drop)
     size_px = float(np.sqrt(abs(np.linalg.det(fit.matrix[:2, :2]))))
     texture = _texture(rest, change, window)
     light = _fine(_light(rest, fit, u, v), window)
@@ -198,12 +199,12 @@ def _with_chin(
     change: Field,
     place: tuple[Matrix, _Window],
 ) -> Floats:
-    """Lay the painted mouth over the frame's own chin, moved down with the opening; gives the
-    weight of both together.
+    """Lay the painted mouth over the frame's own chin, moved down with the opening or up to where
+    it is at rest; gives the weight of both together.
     """
     matrix, window = place
     moved = change.chin * float(np.hypot(*matrix[:2, 1]))
-    rows = np.flatnonzero(moved.max(axis=1) > CHIN_STILL_PX)
+    rows = np.flatnonzero(np.abs(moved).max(axis=1) > CHIN_STILL_PX)
     if not len(rows):
         return weight
     top = int(rows[0])
@@ -223,7 +224,7 @@ def _with_chin(
     below = painted[start:]
     below[:] = shown + (below - shown) * over
     both = weight.copy()
-    both[start:] = np.maximum(weight[start:], np.clip(part / (4 * CHIN_STILL_PX), 0, 1))
+    both[start:] = np.maximum(weight[start:], np.clip(np.abs(part) / (4 * CHIN_STILL_PX), 0, 1))
     return both
 
 

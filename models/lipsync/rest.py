@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lipsync import align, teeth
+from models.lipsync import align, jaw, teeth
 from models.lipsync.base import FaceSample, Image, Pose
 from models.lipsync.lips import Lips, arrays_of, find_lips
 from models.lipsync.plane import as_floats, grid, sampled, to_picture
@@ -28,7 +28,7 @@ FINALISTS = 4
 @dataclass(frozen=True, eq=False)
 class Rest:
     """The learned picture [H, W, 3] BGR with its pose and lips, and the person's teeth where the
-    video shows them; `template` and `light_weight` follow from the rest.
+    video shows them; `template`, `light_weight` and `jaw` follow from the rest.
     """
 
     crop: Image
@@ -36,12 +36,15 @@ class Rest:
     lips: Lips
     template: align.Template
     light_weight: NDArray[np.float32]
+    jaw: jaw.Jaw
     teeth: teeth.Teeth | None = None
 
 
 def make(crop: Image, pose: Pose, lips: Lips, seen: teeth.Teeth | None = None) -> Rest:
     """A rest from what is stored of it."""
-    return Rest(crop, pose, lips, align.template(crop, pose), _light_weight(), seen)
+    template, weight = align.template(crop, pose), _light_weight()
+    hang = jaw.learn(lips, template.colours, weight)
+    return Rest(crop, pose, lips, template, weight, hang, seen)
 
 
 def learn(samples: Sequence[FaceSample]) -> Rest:

@@ -38,6 +38,9 @@ UPPER_REACH, LOWER_REACH = 0.105, 0.275
 """How far above and below the lips the face moves with them: to the nose, to the chin's edge."""
 CHIN_SHARE = 0.4
 """The chin's share of an opening."""
+SPEAKING = 0.078
+"""An opening, face widths, from which the source's own jaw is let be: less and less of it is taken
+back up to there, for an open mouth goes with an open jaw, whoever's."""
 CHIN_HALF, CHIN_EDGE, NECK = 0.25, 0.29, 0.17
 """Half the chin's width, its edge below the lips, and how far the neck below it gives way."""
 LEAST_LIFT, MOST_LIFT = -0.01, 0.03
@@ -55,7 +58,8 @@ class Field:
     """On the points given, each an array of their shape, in face widths: where the upper and the
     lower part of the face are taken from (`u`, `upper_v`, `lower_v`), how far a point lies below
     the upper lip's edge and below the lower lip's edge, its place between the corners (-1..1),
-    how far it lies below the line of the closed lips, and how far down the chin moves there.
+    how far it lies below the line of the closed lips, and how far down (or up) the frame's own
+    chin moves there.
     """
 
     u: Floats
@@ -74,8 +78,10 @@ def fade(t: Floats) -> Floats:
     return 1 - t * t * (3 - 2 * t)
 
 
-def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
-    """The change of the face at the points (u, v) for one feature [5]."""
+def field(lips: Lips, feature: Floats, u: Floats, v: Floats, drop: float = 0.0) -> Field:
+    """The change of the face at the points (u, v) for one feature [5]; `drop` is how far the jaw
+    hangs in the frame (jaw.py).
+    """
     opening, width, rounding, _, closure = (float(x) for x in np.clip(feature, 0, 1))
     stretch = 0.1 * width - 0.2 * rounding
     source_u = _sideways(lips, stretch, u, v)
@@ -98,11 +104,13 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats) -> Field:
     upper_v += _swell(above, swell, lips.upper) - inside * _near(above, INSIDE_REACH) * arch
     jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
     moved = (1 - UPPER_SHARE) * wide * jaw + (line - edge - gap)
-    chin = wide * _chin(lips, u, v)
+    chin = _chin(lips, u, v)
+    own = CHIN_SHARE * wide
+    raised = drop * float(fade(np.array(wide / SPEAKING)))
     with_lip = fade(below / LOWER_REACH)
-    lower_v = v - moved * with_lip - chin * (1 - with_lip)
+    lower_v = v - moved * with_lip - own * chin * (1 - with_lip)
     lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, INSIDE_REACH) * arch
-    return Field(source_u, upper_v, lower_v, -above, below, t, v - line, chin)
+    return Field(source_u, upper_v, lower_v, -above, below, t, v - line, (own - raised) * chin)
 
 
 def _unbent(lips: Lips, t: Floats, square: Floats) -> Floats:
@@ -120,13 +128,13 @@ def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
 
 
 def _chin(lips: Lips, u: Floats, v: Floats) -> Floats:
-    """How much of the opening the frame's own chin takes part in: it comes in under the lower lip
-    and goes out on the neck.
+    """How much a point moves with the chin, 0..1: it comes in under the lower lip and goes out on
+    the neck.
     """
     down = v - lips.y
     rise = 1 - fade((down - 0.05) / 0.2)
     across = np.exp(-(((u - lips.x) / CHIN_HALF) ** 4))
-    return np.asarray(CHIN_SHARE * rise * fade((down - CHIN_EDGE) / NECK) * across)
+    return np.asarray(rise * fade((down - CHIN_EDGE) / NECK) * across)
 
 
 def _near(distance: Floats, reach: float) -> Floats:

@@ -117,3 +117,12 @@ def test_values_beyond_the_range_are_held() -> None:
 
 def test_fade_goes_from_one_to_nothing() -> None:
     assert fade(np.array([-1.0, 0.0, 0.5, 1.0, 2.0])).tolist() == [1, 1, 0.5, 0, 0]
+
+
+def test_a_jaw_that_hangs_in_the_frame_is_taken_up_only_while_the_mouth_is_closed() -> None:
+    u, v = np.array([[0.0]]), np.array([[0.27]])
+    closed = np.zeros(5, np.float32)
+    wide = np.array([0.8, 0, 0, 0, 0], np.float32)
+    assert field(SHUT, closed, u, v).chin == 0
+    assert float(field(SHUT, closed, u, v, 0.05).chin[0, 0]) == pytest.approx(-0.05, abs=0.001)
+    assert field(SHUT, wide, u, v, 0.05).chin == field(SHUT, wide, u, v).chin
