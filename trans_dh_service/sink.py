@@ -68,7 +68,8 @@ class _Open:
 class Sink:
     """Takes the frames from the start of segment `first` on, one by one, in order. A full segment
     is completed in a thread while the next one's frames come: an encoder that is emptied leaves
-    cores idle. To be closed at the end, come what may.
+    cores idle. Only the first of all is waited for: somebody may want to see it. To be closed at
+    the end, come what may.
     """
 
     def __init__(
@@ -104,14 +105,17 @@ class Sink:
             Exception: what encoding the frame or completing a segment raised.
         """
         opens = index in self._starts
-        if opens:
-            self._part()
+        done = self._parted() if opens else []
         self._open = self._open or _Open(self._number, self._fresh())
         picture.pts = index
         picture.time_base = 1 / self._plan.fps
         picture.pict_type = PictureType.I if opens else PictureType.NONE
         self._open.take(picture)
-        return self._done(0)
+        return done + self._done(0)
+
+    def _parted(self) -> list[int]:
+        self._part()
+        return self._done(len(self._closing) if self._number == 1 else 0)
 
     def finish(self) -> list[int]:
         """Complete the segment in work, if there is one. Returns those that have become whole
