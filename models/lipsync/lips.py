@@ -41,8 +41,8 @@ class Lips:
     `x`, `y`: the middle of the upper lip's lower edge; `half`: half the distance of the corners;
     `upper`, `lower`: heights of the lips in the middle; `gap`: the opening between them there;
     `lift`: how much higher the corners lie than the middle; `tilt`: rise of the line per `half`;
-    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: 0..1, how red it is
-    all the way from one lip to the other (teeth and dark are not).
+    `sure`: 0..1, how much of the picture's red the lips explain; `shut`: at most 1, how red and
+    even it is all the way from one lip to the other (teeth and dark are not).
     """
 
     x: float
@@ -67,6 +67,9 @@ CLOSED = 0.02
 OPEN_CORNERS = 1.08
 """The red of open lips thins out before their corners: how much wider they are."""
 START_GAPS = (0.005, 0.08)
+UNEVEN, CREASE = 0.4, 0.15
+"""How much a difference in light between two lips counts against their being shut, and the one that
+their crease makes, as shares of the cheeks' light."""
 
 
 def find_lips(crop: Image, pose: Pose) -> Lips:
@@ -86,7 +89,7 @@ def find_lips(crop: Image, pose: Pose) -> Lips:
         best = _parted(_valleys(lab), best)
     else:
         best[2] *= OPEN_CORNERS
-    numbers = [*best, sure, _least_redness(red, best)]
+    numbers = [*best, sure, _shut(red, lab, best)]
     return Lips(*(float(v) for v in numbers))
 
 
@@ -229,10 +232,11 @@ def _read(sums: Floats, columns: Floats, rows: Floats) -> Floats:
     return as_floats(read)
 
 
-def _least_redness(red: Doubles, draw: Doubles) -> float:
+def _shut(red: Doubles, lab: Floats, draw: Doubles) -> float:
     """The least red on the way from the upper lip down to the lower one, as a share of 1 and the
     mean over the mouth's middle: teeth and dark are low wherever they lie, so it does not matter
-    whether the template has found the lips' inner edges.
+    whether the template has found the lips' inner edges. Small pictures have too few samples of
+    colour for that, so what differs in light on the way counts against it, too.
     """
     x, y, half, upper, lower, gap, lift, tilt = (float(v) for v in draw)
     t, share = np.meshgrid(np.linspace(-0.65, 0.65, COLUMNS), np.linspace(0, 1, 25))
@@ -242,8 +246,11 @@ def _least_redness(red: Doubles, draw: Doubles) -> float:
     bottom = line + gap * arch + 0.8 * lower * np.sqrt(arch)
     row = np.clip(np.rint((top + (bottom - top) * share - TOP) / STEP), 0, red.shape[0] - 1)
     column = np.clip(np.rint((x + t * half - LEFT) / STEP), 0, red.shape[1] - 1)
-    seen = cv2.GaussianBlur(red[row.astype(np.intp), column.astype(np.intp)], (0, 0), 1.0)
-    return float((seen.min(axis=0).mean() + 1) / 2)
+    way = row.astype(np.intp), column.astype(np.intp)
+    seen = cv2.GaussianBlur(red[way], (0, 0), 1.0)
+    light = lab[..., 0][way]
+    uneven = float(np.ptp(light, axis=0).mean() / max(float(np.median(_cheeks(lab)[:, 0])), 1.0))
+    return float((seen.min(axis=0).mean() + 1) / 2) - UNEVEN * max(0.0, uneven - CREASE)
 
 
 def arrays_of(lips: Lips) -> Doubles:
