@@ -1,14 +1,17 @@
 """Whether the embedded lips convince: following, silence, closures, and the picture around them.
 
-    python -m benchmarks.lips [--keep DIR] [--only follow,silence,closures,around]
+    python -m benchmarks.lips [--keep DIR] [--only follow,formats]
 
 Drives both persons over HTTP and lets the independent yardstick beside the clips read the lips:
 1. follow: correlation with five real speakers, of the made lips and of the predicted opening;
 2. silence: the opening's spread in digital silence and in room noise, over that in speech;
 3. closures: the share of /p b m/ of synthesised speech (espeak-ng) on which the lips touch;
-4. around: PSNR outside the lower face against the source encoded alike.
-Speed is measured by benchmarks/pipeline.py. Prints a table, then one line of JSON. What it is not:
-a judge of beauty; scripts/sheet.py makes the sheets to look at.
+4. around: PSNR outside the lower face against the source encoded alike;
+5. speed: frames per second of model and renderer alone at 720p; first: seconds from submit to the
+   first segment of a video seen before, at 1080x1920 (the whole pipeline: benchmarks/pipeline.py);
+6. formats: following, size, rate and steadiness on other sizes, rates, shapes and on stills.
+Prints a table, then one line of JSON. What it is not: a judge of beauty; scripts/sheet.py makes the
+sheets to look at.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import formats, pace
 from benchmarks.follow import KEPT_ASIDE, PERSONS, SHARED, dub, judge
 from models.audio.viseme import load as load_speech
 from scripts.demo import RunningServer, running_server
@@ -63,6 +67,9 @@ def main() -> int:
         "silence": silence,
         "closures": closures,
         "around": around,
+        "speed": speed,
+        "first": first,
+        "formats": each_format,
     }
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--keep", type=Path, help="folder for the made videos")
@@ -186,6 +193,53 @@ def around(bench: Bench) -> dict[str, float]:
         subprocess.run(command, check=True)
         found[f"{person}_psnr_db"] = _psnr_db(bench.gauge.LipGauge(), plain, made)
         print(f"4 around    {person} {found[f'{person}_psnr_db']:6.2f} dB")
+    return found
+
+
+def speed(bench: Bench) -> dict[str, float]:
+    """5: model and renderer alone, person_a at 720x1280, one thread."""
+    clip = pace.scaled(CLIPS / "person_a.mp4", "720:1280", bench.folder / "720p.mp4")
+    found = pace.speed(clip, CLIPS / "jfk.flac")
+    print(f"5 speed     alone {found['model_fps']:.0f} frames/s", end="   ")
+    print(f"with cut and blend {found['model_and_picture_fps']:.0f} frames/s")
+    return found
+
+
+def first(bench: Bench) -> dict[str, float]:
+    """5: submit to first segment; once unknown, then known with other sounds."""
+    video, sounds = CLIPS / "person_a.mp4", sorted((CLIPS / "spoken").glob("*.mpg"))[:3]
+    took = [pace.first_s(bench.server, video, sound) for sound in (CLIPS / "jfk.flac", *sounds)]
+    took.append(pace.first_s(bench.server, video, CLIPS / "jfk.flac"))
+    print(
+        f"5 first     unknown {took[0]:.2f} s   known {', '.join(f'{s:.2f}' for s in took[1:])} s"
+    )
+    return {"first_unknown_s": took[0], "first_known_s": max(took[1:])}
+
+
+def each_format(bench: Bench) -> dict[str, float]:
+    """6: one row per format."""
+    sound = CLIPS / "spoken" / f"{SPEECH}.mpg"
+    still = _wav(bench.folder / "still.wav", np.zeros(3 * RATE_HZ, np.float32))
+    found: dict[str, float] = {}
+    gauge = bench.gauge.LipGauge()
+    for variant in formats.VARIANTS:
+        face = gauge._largest(formats.first_picture(CLIPS / f"{variant.clip}.mp4"))
+        source = formats.changed(variant, CLIPS, bench.folder, float(face[1] + face[3] / 2))
+        made = dub(bench.server, source, sound, bench.folder / f"{variant.name}.mp4")
+        said = judge(made, sound)
+        was, now = formats.shape_of(source), formats.shape_of(made)
+        print(
+            f"6 formats   {variant.name:<14} {now.size[0]}x{now.size[1]} (from {was.size[0]}x"
+            f"{was.size[1]}) {now.frames} frames at {float(now.rate):.3f} ({float(was.rate):.3f})"
+            f"   r {said['correlation']:.3f}   lag {said['best_lag_ms']:.0f} ms",
+            end="",
+        )
+        found[f"{variant.name}_r"] = said["correlation"]
+        if variant.still:
+            quiet = dub(bench.server, source, still, bench.folder / f"{variant.name}-quiet.mp4")
+            found[f"{variant.name}_shake"] = formats.shake(gauge, quiet)
+            print(f"   shake {found[f'{variant.name}_shake']:.3%} of the face", end="")
+        print()
     return found
 
 

@@ -36,7 +36,7 @@ JUMP = 0.5
 """A face that moves by more than this share of its width between two frames is another one."""
 _COLUMNS = 12
 _MARKS = (68, 2)
-_VERSION = 2
+_VERSION = 3
 
 
 class Span(Protocol):

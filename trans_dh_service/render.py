@@ -200,17 +200,18 @@ class Render:
         sink = Sink(
             scene.work_dir, self._plan, scene.source.look, scene.sound, scene.tools.encoding
         )
-        sink.begin(self._segments[0])
         made = 0
-        for count, shot in enumerate(self._finished(), 1):
+        with closing(sink):
+            sink.begin(self._segments[0])
+            for count, shot in enumerate(self._finished(), 1):
+                with scene.clock.busy("encode"):
+                    done = sink.write(shot.index, shot.picture)
+                made += self._tell(done)
+                if count % _CHECK_EVERY == 0:
+                    self._check()
+                    scene.watch.progress(frames_before + count, self._plan.frames)
             with scene.clock.busy("encode"):
-                done = sink.write(shot.index, shot.picture)
-            made += self._tell(done)
-            if count % _CHECK_EVERY == 0:
-                self._check()
-                scene.watch.progress(frames_before + count, self._plan.frames)
-        with scene.clock.busy("encode"):
-            done = sink.finish()
+                done = sink.finish()
         return made + self._tell(done)
 
     def _finished(self) -> Iterable[Shot]:

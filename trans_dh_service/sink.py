@@ -8,8 +8,10 @@ across segments, and so do the continuity counters, even after a resume.
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache, partial
 from pathlib import Path
@@ -46,8 +48,29 @@ class CodedFrame:
     key: bool
 
 
+@dataclass(frozen=True, eq=False)
+class _Open:
+    """A segment in work: its number, its encoder and what came out of that so far."""
+
+    number: int
+    encoder: VideoCodecContext
+    coded: list[CodedFrame] = field(default_factory=list)
+
+    def take(self, picture: av.VideoFrame | None) -> None:
+        """Encode a picture; None for all that the encoder still holds."""
+        for packet in self.encoder.encode(picture):
+            if packet.pts is None or packet.dts is None:
+                raise RuntimeError("libx264 gave a packet without time stamps")
+            coded = CodedFrame(bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
+            self.coded.append(coded)
+
+
 class Sink:
-    """Takes the frames from the start of segment `first` on, one by one, in order."""
+    """Takes the frames from the start of segment `first` on, one by one, in order. A full segment
+    is completed in a thread while the next one's frames come: an encoder that is emptied leaves
+    cores idle. Only the first of all is waited for: somebody may want to see it. To be closed at
+    the end, come what may.
+    """
 
     def __init__(
         self, work_dir: Path, plan: Plan, look: Look, sound: Sound, encoding: Encoding
@@ -56,62 +79,80 @@ class Sink:
         self._plan = plan
         self._sound = sound
         self._fresh = partial(_encoder, plan, look, encoding)
-        self._encoder: VideoCodecContext | None = None
         self._aac: Iterator[AacFrame] = iter(())
         self._waiting: AacFrame | None = None
-        self._coded: list[CodedFrame] = []
-        self._segment = 0
+        self._number = 0
+        self._open: _Open | None = None
+        self._side = ThreadPoolExecutor(1, thread_name_prefix="dub-segment")
+        self._closing: deque[Future[int]] = deque()
         self._starts = {plan.start(segment) for segment in range(plan.segments)}
 
     def begin(self, segment: int) -> None:
         """Start at a segment; the sound before it is passed over."""
-        self._segment = segment
+        self._number = segment
         self._aac = aac_frames(self._sound)
         self._waiting = next(self._aac, None)
         if segment:
             list(self._sound_until(segment))
 
     def write(self, index: int, picture: av.VideoFrame) -> list[int]:
-        """Encode output frame `index`. Returns the segments that became whole by it.
+        """Encode output frame `index`. Returns the segments that have become whole since.
 
         Every segment has an encoder of its own: its rate control remembers the frames before, so
         that otherwise a segment made after a resume or by another worker would differ.
+
+        Raises:
+            Exception: what encoding the frame or completing a segment raised.
         """
+        opens = index in self._starts
+        done = self._parted() if opens else []
+        self._open = self._open or _Open(self._number, self._fresh())
         picture.pts = index
         picture.time_base = 1 / self._plan.fps
-        opens = index in self._starts
-        done = self.finish() if opens else []
-        self._encoder = self._encoder or self._fresh()
         picture.pict_type = PictureType.I if opens else PictureType.NONE
-        self._take(self._encoder.encode(picture))
-        return done
+        self._open.take(picture)
+        return done + self._done(0)
+
+    def _parted(self) -> list[int]:
+        self._part()
+        return self._done(len(self._closing) if self._number == 1 else 0)
 
     def finish(self) -> list[int]:
-        """Write the segment in work, if there is one; returns it."""
-        if self._encoder is None:
-            return []
-        self._take(self._encoder.encode(None))
-        self._encoder = None
-        return [self._close_segment()]
+        """Complete the segment in work, if there is one. Returns those that have become whole
+        since.
+        """
+        self._part()
+        return self._done(len(self._closing))
 
-    def _take(self, packets: list[av.Packet[av.VideoStream]]) -> None:
-        for packet in packets:
-            if packet.pts is None or packet.dts is None:
-                raise RuntimeError("libx264 gave a packet without time stamps")
-            coded = CodedFrame(bytes(packet), packet.pts, packet.dts, packet.is_keyframe)
-            self._coded.append(coded)
+    def close(self) -> None:
+        """End the thread; a segment that is being completed is."""
+        self._side.shutdown()
 
-    def _close_segment(self) -> int:
+    def _part(self) -> None:
+        """Let the thread complete the segment in work."""
+        if self._open is not None:
+            self._closing.append(self._side.submit(self._complete, self._open))
+            self._number += 1
+            self._open = None
+
+    def _done(self, least: int) -> list[int]:
+        """The segments completed by now; waits for so many."""
+        done: list[int] = []
+        while self._closing and (len(done) < least or self._closing[0].done()):
+            done.append(self._closing.popleft().result())
+        return done
+
+    def _complete(self, segment: _Open) -> int:
         """Write the gathered pictures and their sound as one file."""
-        segment = self._segment
-        data = _muxed(self._plan, self._sound, self._coded, list(self._sound_until(segment + 1)))
-        before = segment_path(self._work_dir, segment - 1)
-        if segment and before.is_file():
+        segment.take(None)
+        number = segment.number
+        heard = list(self._sound_until(number + 1))
+        data = _muxed(self._plan, self._sound, segment.coded, heard)
+        before = segment_path(self._work_dir, number - 1)
+        if number and before.is_file():
             data = _counted_on(before, data)
-        write_whole(segment_path(self._work_dir, segment), data)
-        self._coded = []
-        self._segment += 1
-        return segment
+        write_whole(segment_path(self._work_dir, number), data)
+        return number
 
     def _sound_until(self, segment: int) -> Iterator[AacFrame]:
         """The sound that starts before a segment does; all that is left before the end."""
@@ -130,6 +171,8 @@ def _encoder(plan: Plan, look: Look, encoding: Encoding) -> VideoCodecContext:
     encoder.framerate = plan.fps
     encoder.gop_size = max(plan.segment_frames, 1)
     encoder.thread_count = encoding.threads
+    # PyAV's own choice are slices: on two cores a quarter slower, and larger (docs/decisions/0088).
+    encoder.thread_type = "FRAME"
     encoder.sample_aspect_ratio = look.pixel_aspect
     encoder.color_range = look.color_range
     encoder.colorspace = look.colorspace

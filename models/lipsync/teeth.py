@@ -132,7 +132,7 @@ def _upper_row(lab: Floats, lips: Lips) -> Row | None:
     top, bottom = (cv2.medianBlur(as_floats(edge)[None], 5)[0] for edge in ends.T)
     below = np.clip(np.rint(bottom + LIP_BELOW / STEP), 0, len(red) - 1).astype(np.intp)
     free = float(np.mean(red[below, columns] < 0.3))
-    return Row(LEFT + columns * STEP, TOP + top * STEP, TOP + bottom * STEP, area, free)
+    return Row(LEFT + columns * STEP, TOP + top * STEP, TOP + (bottom + 0.5) * STEP, area, free)
 
 
 def _between(red: Floats) -> Floats:

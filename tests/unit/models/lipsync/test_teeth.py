@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.lipsync import rest, teeth
-from models.lipsync.base import FaceSample, Image, Pose
+from models.lipsync.base import FaceSample, Image
 from models.lipsync.plane import to_picture
 from tests.unit.models.lipsync.scenes import picture, pose
 from tests.unit.models.lipsync.test_lips import DARK, POSE, TEETH, drawn
@@ -38,11 +38,12 @@ def learned(*faces: Image) -> teeth.Teeth | None:
     return rest.learn([sample(drawn(0)), *(sample(face) for face in faces)]).teeth
 
 
-def seen(found: teeth.Teeth, where: Pose = POSE) -> NDArray[np.float32]:
-    """The kept teeth laid back over a picture of 400 x 400 with the pose."""
-    lips = rest.learn([sample(drawn(0))]).lips
-    inverse = np.asarray(np.linalg.inv(to_picture(where)), np.float64)
-    return np.asarray(teeth.shown(found, lips, inverse, (400, 400)), np.float32)
+def seen(*faces: Image) -> NDArray[np.float32]:
+    """The kept teeth laid back over a picture of 400 x 400 with the same pose."""
+    known = rest.learn([sample(drawn(0)), *(sample(face) for face in faces)])
+    assert known.teeth is not None
+    inverse = np.asarray(np.linalg.inv(to_picture(POSE)), np.float64)
+    return np.asarray(teeth.shown(known.teeth, known.lips, inverse, (400, 400)), np.float32)
 
 
 def edge_row(layers: NDArray[np.float32], column: int) -> int:
@@ -50,9 +51,7 @@ def edge_row(layers: NDArray[np.float32], column: int) -> int:
 
 
 def test_teeth_keep_their_place_and_their_edge() -> None:
-    found = learned(smiling())
-    assert found is not None
-    layers = seen(found)
+    layers = seen(smiling())
     for column in (185, 200, 215):
         assert edge_row(layers, column) == pytest.approx(200 + EDGE_PX, abs=2)
 
@@ -60,22 +59,18 @@ def test_teeth_keep_their_place_and_their_edge() -> None:
 def test_teeth_keep_their_colour_relative_to_the_skin() -> None:
     found = learned(smiling())
     assert found is not None
-    shown = seen(found)[204, 200, :3] * found.skin
+    shown = seen(smiling())[204, 200, :3] * found.skin
     assert np.abs(shown - np.array(TEETH)).max() < 20
 
 
 def test_teeth_go_on_above_what_the_lip_hid() -> None:
-    found = learned(smiling())
-    assert found is not None
-    layers = seen(found)
+    layers = seen(smiling())
     assert layers[192, 200, 3] == pytest.approx(1)
     assert np.abs(layers[192, 200, :3] - layers[204, 200, :3]).max() < 0.15
 
 
 def test_a_narrow_gap_in_their_edge_is_closed() -> None:
-    found = learned(smiling(notch=True))
-    assert found is not None
-    layers = seen(found)
+    layers = seen(smiling(notch=True))
     assert edge_row(layers, 197) == pytest.approx(edge_row(layers, 215), abs=2)
 
 
@@ -88,9 +83,7 @@ def test_a_row_in_the_middle_is_taken_before_one_aside() -> None:
 
 
 def test_beyond_the_row_it_grows_dark() -> None:
-    found = learned(smiling())
-    assert found is not None
-    row = seen(found)[196, :, :3].mean(axis=1)
+    row = seen(smiling())[196, :, :3].mean(axis=1)
     assert row[200] > 1.5 * row[200 + 32] > 0
 
 
