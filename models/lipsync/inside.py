@@ -31,6 +31,8 @@ OWN_SHARE = 0.8
 """The same of the person's own teeth, whose lower edge is known, with no teeth asked for."""
 LIP_SHADOW = 0.012
 """How far the upper lip's shadow falls on the person's own teeth, face widths."""
+COLOURFUL = 0.25
+"""Saturation from which skin shows colours as they are."""
 BRIGHTNESS = np.array([0.114, 0.587, 0.299], np.float32)
 """Rec. 601 weights of blue, green and red."""
 
@@ -100,11 +102,20 @@ def _share(look: Look, place: Floats) -> Floats:
 def _dark(look: Look, lower: Floats, opening: Floats, square: Floats) -> Floats:
     """The dark with the tongue rising out of it, [h, w, 3]."""
     bright = float(look.skin @ BRIGHTNESS)
-    dark = 0.06 * look.skin + np.array([6, 5, 12], np.float32)
-    tongue = np.array([0.30, 0.28, 0.52], np.float32) * bright
+    dark = 0.06 * look.skin + _tinted(look, np.array([6, 5, 12], np.float32))
+    tongue = _tinted(look, np.array([0.30, 0.28, 0.52], np.float32) * bright)
     low = fade(-lower / np.maximum(0.5 * opening, 0.02))
     mixed: Floats = dark + (tongue - dark) * (0.6 * low * (1 - square))[..., None]
     return mixed
+
+
+def _tinted(look: Look, colour: Floats) -> Floats:
+    """A colour as it looks where skin has little colour (in black and white none)."""
+    most = float(look.skin.max())
+    share = min(1.0, (most - float(look.skin.min())) / max(most, 1.0) / COLOURFUL)
+    grey = float(colour @ BRIGHTNESS)
+    tinted: Floats = grey + (colour - grey) * share
+    return tinted
 
 
 def _teeth_cover(place: Floats, opening: Floats, square: Floats, teeth: float) -> Floats:

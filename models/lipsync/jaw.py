@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lipsync import align
-from models.lipsync.lips import Lips
+from models.lipsync.lips import Lips, balanced
 from models.lipsync.plane import as_floats
 
 Floats = NDArray[np.floating[Any]]
@@ -77,7 +77,8 @@ def _profile(lips: Lips, colours: Floats, skin_weight: Floats) -> Floats:
     """How much redder than the chin the strip is, row by row: the distance in (a, b) of Lab across
     the skin's hue, as in lips.py.
     """
-    lab = cv2.cvtColor(as_floats(colours) / 255, cv2.COLOR_BGR2Lab)
+    skin = np.average(colours.reshape(-1, 3), axis=0, weights=skin_weight.ravel())
+    lab = cv2.cvtColor(balanced(colours, skin), cv2.COLOR_BGR2Lab)
     a, b = (float(np.average(lab[..., k], weights=skin_weight)) for k in (1, 2))
     rows = np.rint((_rows(lips) - align.TOP) * align.SIZE_PX).astype(np.intp)
     chin = rows[-1] + 1 + np.arange(round(CHIN * align.SIZE_PX))

@@ -67,6 +67,8 @@ CLOSED = 0.02
 OPEN_CORNERS = 1.08
 """The red of open lips thins out before their corners: how much wider they are."""
 START_GAPS = (0.005, 0.08)
+USUAL_SKIN = np.array([0.5, 0.57, 0.75])
+"""The colour of skin in even light, BGR."""
 UNEVEN, CREASE = 0.4, 0.15
 """How much a difference in light between two lips counts against their being shut, and the one that
 their crease makes, as shares of the cheeks' light."""
@@ -99,8 +101,18 @@ def lower_face(crop: Image, matrix: Matrix) -> Floats:
     """
     width, height = round((RIGHT - LEFT) / STEP), round((BOTTOM - TOP) / STEP)
     picture = sampled(crop, matrix @ grid(LEFT, TOP, STEP), width, height)
-    lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_BGR2Lab)
+    even = balanced(picture, np.median(_cheeks(as_floats(picture)), axis=0))
+    lab = cv2.cvtColor(even, cv2.COLOR_BGR2Lab)
     return as_floats(cv2.GaussianBlur(lab, (0, 0), 1.0))
+
+
+def balanced(picture: Image | Floats, skin: Floats) -> Floats:
+    """The picture [h, w, 3] BGR 0..255 as 0..1 in a light in which its skin (BGR [3]) has the usual
+    colour: under blue, yellow or little light lips are redder than skin, too, but skin is not what
+    Lab takes for it (a von Kries adaptation).
+    """
+    gains = USUAL_SKIN / np.maximum(skin, 8.0)
+    return as_floats(picture * as_floats(gains))
 
 
 def redness(lab: Floats) -> Doubles:

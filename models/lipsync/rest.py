@@ -23,6 +23,9 @@ from models.lipsync.plane import as_floats, grid, sampled, to_picture
 MOST_SAMPLES = 40
 COMPARED = 12
 FINALISTS = 4
+UNSURE, BUSY = 0.1, 8.0
+"""Lips less sure than this, as in a picture without colours, tell nothing about their being shut:
+then the lack of detail does, with this weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,7 @@ def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.f
     """How little each sample suits: open lips, lips elsewhere than in the others, blur."""
     numbers = np.array([[lips.gap, lips.y, lips.half, lips.sure, lips.shut] for lips in found])
     usual = np.median(numbers, axis=0)
-    sharp = np.array([_sharpness(sample) for sample in samples])
+    sharp, busy = np.array([_detail(sample) for sample in samples]).T
     cost: NDArray[np.float64] = (
         numbers[:, 0] / 0.1
         + (np.abs(numbers[:, 1] - usual[1]) / 0.03) ** 2
@@ -111,14 +114,19 @@ def _costs(samples: Sequence[FaceSample], found: Sequence[Lips]) -> NDArray[np.f
         + 5.0 * (1 - numbers[:, 4])
         + 1.5 * np.maximum(0, 1 - sharp / max(float(np.median(sharp)), 1e-6))
     )
+    if usual[3] < UNSURE:
+        cost += BUSY * busy / max(float(np.median(busy)), 1e-6)
     return cost
 
 
-def _sharpness(sample: FaceSample) -> float:
-    """Mean strength of fine detail around the mouth, at one size for all."""
+def _detail(sample: FaceSample) -> tuple[float, float]:
+    """Mean strength of fine detail around the mouth, at one size for all, and within it, where
+    teeth and dark have more of it than lips.
+    """
     view = to_picture(sample.pose) @ grid(-0.3, -0.2, 1 / 160)
     grey = cv2.cvtColor(sampled(sample.crop, view, 96, 80), cv2.COLOR_BGR2GRAY)
-    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean())
+    detail = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
+    return float(detail.mean()), float(detail[20:56, 26:70].mean())
 
 
 def _unlike(learned: align.Template, samples: Sequence[FaceSample]) -> float:

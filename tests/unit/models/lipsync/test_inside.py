@@ -82,3 +82,13 @@ def test_the_persons_own_teeth_are_shown_between_the_lips_in_the_skins_light() -
     opening = (made.below_upper[:, middle] > 0.015) & (made.below_lower[:, middle] < -0.015)
     assert column[opening & (V[:, middle] < 0.02)].min() > 0.7
     assert column[opening & (V[:, middle] > 0.04)].max() < 0.4
+
+
+def test_in_black_and_white_the_inside_is_grey() -> None:
+    made = field(LIPS, np.array([0.8, 0, 0, 0, 0], np.float32), U, V)
+    place = np.dstack([made.below_upper, made.below_lower, made.across, made.below_line])
+    skin = np.full(3, 150, np.float32)
+    under = np.broadcast_to(skin, (*U.shape, 3)).astype(np.float32)
+    picture = inside.painted(under, inside.Look(skin, 0.0, 400.0), place.astype(np.float32), 0.0)
+    assert np.ptp(picture, axis=2).max() < 0.01
+    assert grey(shown(0.8)).min() < 60

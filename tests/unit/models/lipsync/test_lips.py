@@ -69,3 +69,12 @@ def test_the_same_picture_gives_the_same_lips() -> None:
 
 def test_lips_are_ten_numbers() -> None:
     assert arrays_of(find_lips(drawn(), POSE)).shape == (10,)
+
+
+@pytest.mark.parametrize("light", [(1.25, 1.0, 0.7), (0.6, 0.9, 1.1), (0.3, 0.3, 0.3)])
+def test_lips_are_found_in_coloured_and_in_little_light(light: tuple[float, float, float]) -> None:
+    seen = np.clip(drawn(12) * np.array(light), 0, 255).astype(np.uint8)
+    lips, usual = find_lips(seen, POSE), find_lips(drawn(12), POSE)
+    assert lips.gap == pytest.approx(usual.gap, abs=0.01)
+    assert lips.half == pytest.approx(usual.half, abs=0.015)
+    assert lips.sure > 0.5

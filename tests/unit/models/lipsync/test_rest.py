@@ -55,3 +55,12 @@ def test_a_damaged_store_is_refused() -> None:
         rest.restore({**arrays, "lips": np.zeros(3)})
     with pytest.raises(ValueError, match="learned picture"):
         rest.restore({**arrays, "crop": np.zeros((4, 4))})
+
+
+def test_without_colours_the_picture_with_the_least_detail_in_the_mouth_is_taken() -> None:
+    def grey(gap_px: int) -> FaceSample:
+        face = cv2.cvtColor(drawn(gap_px, DARK), cv2.COLOR_BGR2GRAY)
+        return FaceSample(np.dstack([face] * 3), POSE, 0.0)
+
+    shown = [grey(20), grey(14), grey(0), grey(16), grey(18)]
+    assert np.array_equal(rest.learn(shown).crop, shown[2].crop)
