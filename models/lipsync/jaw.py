@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from models.lipsync import align
 from models.lipsync.lips import Lips, balanced
-from models.lipsync.plane import as_floats
 
 Floats = NDArray[np.floating[Any]]
 
