@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from models.lipsync import align, jaw, teeth
 from models.lipsync.base import FaceSample, Image, Pose
-from models.lipsync.lips import Lips, arrays_of, find_lips
-from models.lipsync.plane import as_floats, grid, sampled, to_picture
+from models.lipsync.lips import CLOSED, Lips, arrays_of, find_lips
+from models.lipsync.plane import as_floats, as_image, grid, sampled, to_picture
 
 MOST_SAMPLES = 40
 COMPARED = 12
 FINALISTS = 4
+CORNER, CORNER_HEIGHT, DARK = (0.72, 1.35), 0.05, 0.6
+"""Where an open mouth's corners lie, in halves of its width and face widths up and down, and how
+dark they are beside the skin."""
 UNSURE, BUSY = 0.1, 8.0
 """Lips less sure than this, as in a picture without colours, tell nothing about their being shut:
 then the lack of detail does, with this weight."""
@@ -68,7 +71,8 @@ def learn(samples: Sequence[FaceSample]) -> Rest:
     best = min(templates, key=lambda i: cost[i] + 0.5 * unlike[i])
     face = teeth.Face(templates[best], found[best], _light_weight())
     seen = teeth.find(face, chosen, found)
-    return make(chosen[best].crop.copy(), chosen[best].pose, found[best], seen)
+    crop = _without_corners(chosen[best].crop, chosen[best].pose, found[best])
+    return make(crop, chosen[best].pose, found[best], seen)
 
 
 def dump(rest: Rest) -> dict[str, NDArray[Any]]:
@@ -127,6 +131,29 @@ def _detail(sample: FaceSample) -> tuple[float, float]:
     grey = cv2.cvtColor(sampled(sample.crop, view, 96, 80), cv2.COLOR_BGR2GRAY)
     detail = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     return float(detail.mean()), float(detail[20:56, 26:70].mean())
+
+
+def _without_corners(crop: Image, pose: Pose, lips: Lips) -> Image:
+    """A copy of the picture; where its lips are open, without the dark in their corners, which
+    would stay when the lips are closed: what lies around it is drawn over it (Telea, "An image
+    inpainting technique based on the fast marching method", 2004).
+    """
+    crop = crop.copy()
+    if lips.gap < CLOSED:
+        return crop
+    inverse = np.linalg.inv(to_picture(pose))
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    u = inverse[0, 0] * x + inverse[0, 1] * y + inverse[0, 2]
+    v = inverse[1, 0] * x + inverse[1, 1] * y + inverse[1, 2]
+    t = np.abs(u - lips.x) / lips.half
+    height = v - (lips.y - lips.lift + lips.gap / 4)
+    corner = (t > CORNER[0]) & (t < CORNER[1]) & (np.abs(height) < CORNER_HEIGHT)
+    light = cv2.GaussianBlur(crop, (0, 0), max(0.6, pose.size_px / 250)).max(axis=2)
+    skin = float(np.median(light[(t > 1.4) & (t < 1.8) & (np.abs(height) < 2 * CORNER_HEIGHT)]))
+    dark = (corner & (light < DARK * skin)).astype(np.uint8)
+    reach = max(1, round(0.012 * pose.size_px))
+    dark = as_image(cv2.dilate(dark, np.ones((2 * reach + 1,) * 2, np.uint8)))
+    return as_image(cv2.inpaint(crop, dark, 2.0 * reach, cv2.INPAINT_TELEA))
 
 
 def _unlike(learned: align.Template, samples: Sequence[FaceSample]) -> float:

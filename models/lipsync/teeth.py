@@ -35,8 +35,10 @@ REACH = 0.13
 LEAST_AREA, MOST_AREA, LEAST_WIDTH = 0.0035, 0.016, 0.13
 """The least of teeth that is worth keeping, and the most that are teeth and not skin: square face
 widths, and face widths across."""
-EDGE = 0.45
-"""Paleness at the edge of a tooth."""
+REDDEST = -0.25
+"""Mean redness (-1..1) of what is no tongue or lower lip."""
+EDGES = (0.45, 0.55, 0.65, 0.75)
+"""Paleness at the edge of a tooth: the first at which the teeth do not run into the skin."""
 GUM = 0.35
 """The share of what is seen of a tooth that gums and the lip's shadow may colour."""
 END, CORRIDOR = 0.01, 0.045
@@ -123,10 +125,13 @@ def _upper_row(lab: Floats, lips: Lips) -> Row | None:
     if seed is None:
         return None
     pale = _paleness(lab, red, seed)
-    row = _around(seed, pale > EDGE)
+    rows = (_around(seed, pale > edge) for edge in EDGES)
+    row = next((row for row in rows if float(row.sum()) * STEP**2 < MOST_AREA), None)
+    if row is None:
+        return None
     columns = np.flatnonzero(row.any(axis=0))
     area, wide = float(row.sum()) * STEP**2, (columns[-1] - columns[0] + 1) * STEP
-    if not LEAST_AREA < area < MOST_AREA or wide < LEAST_WIDTH:
+    if area < LEAST_AREA or wide < LEAST_WIDTH or float(red[row].mean()) > REDDEST:
         return None
     ends = np.array([_first_run(np.flatnonzero(row[:, x])) for x in columns])
     top, bottom = (cv2.medianBlur(as_floats(edge)[None], 5)[0] for edge in ends.T)

@@ -64,3 +64,13 @@ def test_without_colours_the_picture_with_the_least_detail_in_the_mouth_is_taken
 
     shown = [grey(20), grey(14), grey(0), grey(16), grey(18)]
     assert np.array_equal(rest.learn(shown).crop, shown[2].crop)
+
+
+def test_the_dark_corners_of_an_open_mouth_do_not_stay_when_it_is_closed() -> None:
+    face = drawn(16, DARK)
+    for x in (163, 237):
+        cv2.circle(face, (x, 204), 4, DARK, -1)
+    learned = rest.learn([FaceSample(face, POSE, 0.0)])
+    corners = [learned.crop[200:209, x - 4 : x + 5].astype(float).mean() for x in (163, 237)]
+    assert min(corners) > 100 > face[200:209, 159:168].mean()
+    assert np.array_equal(learned.crop[:150], face[:150])

@@ -118,3 +118,10 @@ def test_damaged_teeth_are_refused() -> None:
         teeth.restore({**arrays, "teeth": arrays["teeth"][..., :3]})
     with pytest.raises(ValueError, match="skin of shape"):
         teeth.restore({**arrays, "teeth_skin": np.zeros(2)})
+
+
+def test_a_tongue_is_no_row_of_teeth() -> None:
+    face = smiling()
+    tongue = np.all(np.abs(face.astype(int) - np.array(TEETH)) < 40, axis=2)
+    face[tongue] = (112, 118, 196)
+    assert learned(face) is None
