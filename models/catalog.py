@@ -151,8 +151,8 @@ VOICES = (
         files=(
             ModelFile(
                 "models/assets/viseme_audio.onnx",
-                650978,
-                "750c66606067bfd36b1bc3cbcbaad479c28f04d1de10e43e9cbc6f101b5068d4",
+                3379458,
+                "72ce85faa4107c26347a1995ee826d1e1e1e71115ab09fbaa81f5401395a092b",
             ),
         ),
         licence=_OURS,

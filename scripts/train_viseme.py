@@ -1,11 +1,12 @@
 """Train the speech model that ships, models/assets/viseme_audio.onnx, from synthetic speech.
 
-    python scripts/train_viseme.py [--minutes 60] [--epochs 40] [--seed 7] [--out FILE]
-                                   [--judge CLIPS SERIES]
+    python scripts/train_viseme.py [--minutes 110] [--epochs 20] [--nets 3] [--seed 7]
+                                   [--out FILE] [--judge CLIPS SERIES]
 
-What it is: speech by espeak-ng and flite with known sound times → mouth targets → a small network
-→ ONNX, then its scores. What it is not: needed to run the server. It takes some five minutes on
-one core and needs requirements-dev.txt and the Debian packages libespeak-ng1 and flite.
+What it is: speech by espeak-ng, flite and Festival with known sound times → mouth targets → a
+few small networks → ONNX, then its scores. What it is not: needed to run the server. It takes
+some twenty minutes on one core and needs requirements-dev.txt and the Debian packages
+libespeak-ng1, flite, festival and its voices (viseme_training/festival.py).
 
 `--judge` also compares the opening with real lips: CLIPS is a folder of videos, SERIES one of
 .npz files (see viseme_training/judge.py). With `--epochs 0` it judges the file that is there.
@@ -31,14 +32,15 @@ from scripts.viseme_training import corpus, export, judge, net  # noqa: E402
 
 HELD_BACK_MINUTES = 4.0
 HELD_BACK_SEED = 1000
-FLITE_SHARE = 0.5
+MIX = corpus.USUAL
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, default=60, help="sound to train on")
-    parser.add_argument("--epochs", type=int, default=40, help="0: do not train, only judge")
+    parser.add_argument("--minutes", type=float, default=110, help="sound to train on")
+    parser.add_argument("--epochs", type=int, default=20, help="0: do not train, only judge")
+    parser.add_argument("--nets", type=int, default=3, help="networks whose mean is the model")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     parser.add_argument("--judge", type=Path, nargs=2, metavar=("CLIPS", "SERIES"))
@@ -48,12 +50,18 @@ def arguments() -> argparse.Namespace:
 def train(args: argparse.Namespace) -> dict[str, float]:
     """Make the sound, fit, write the file; scores on speech that was not trained on."""
     begun = time.monotonic()
-    scenes = list(corpus.scenes(args.seed, args.minutes, FLITE_SHARE))
-    print(f"{len(scenes)} scenes in {time.monotonic() - begun:.0f} s")
-    fitted = net.train(scenes, net.Fit(epochs=args.epochs, seed=args.seed), print)
+    said = corpus.speeches(args.seed, args.minutes, MIX)
+    print(f"{len(said)} utterances in {time.monotonic() - begun:.0f} s")
+    nets = []
+    for seed in range(args.seed, args.seed + args.nets):
+        scenes = list(corpus.scenes(seed, args.minutes, said))
+        print(f"network {seed}: {len(scenes)} scenes, {time.monotonic() - begun:.0f} s")
+        nets.append(net.train(scenes, net.Fit(epochs=args.epochs, seed=seed), print))
+    fitted = net.Choir(nets).eval()
     export.save(fitted, args.out)
     print(f"{args.out.name}: {args.out.stat().st_size} bytes, {time.monotonic() - begun:.0f} s")
-    held_back = list(corpus.scenes(HELD_BACK_SEED, HELD_BACK_MINUTES, FLITE_SHARE))
+    said = corpus.speeches(HELD_BACK_SEED, HELD_BACK_MINUTES, MIX)
+    held_back = list(corpus.scenes(HELD_BACK_SEED, HELD_BACK_MINUTES, said))
     return net.scores(fitted, held_back)
 
 

@@ -27,6 +27,8 @@ FFT = 512
 BANDS = 40
 LOW_HZ = 60.0
 HIGH_HZ = 7600.0
+# The whole band's level leaves out what rumbles below speech: steps, fans, a hand on a desk.
+LEVEL_FROM_HZ = 100.0
 FRAMES_PER_S = SAMPLE_RATE_HZ // HOP
 
 # -80 dB of full scale per frequency bin: what is fainter than this counts as digital silence.
@@ -64,8 +66,14 @@ def _window() -> Floats:
     return np.asarray(hann / np.sqrt(np.sum(hann**2)), np.float32)
 
 
+@cache
+def _level_bins() -> slice:
+    low, high = (round(hz * FFT / SAMPLE_RATE_HZ) for hz in (LEVEL_FROM_HZ, HIGH_HZ))
+    return slice(low, high + 1)
+
+
 def log_mel(samples: Floats, first_sample: int, first_frame: int, frames: int) -> Floats:
-    """Log power [frames, BANDS + 1]: ln of each band's mean power, then of the whole band's.
+    """Log power [frames, BANDS + 1]: ln of each band's mean power, then of all from 100 to 7600 Hz.
 
     `samples` is float32 whose element 0 is sample `first_sample` of the recording; what lies
     outside it counts as zeros. White noise of variance v gives ln(v + FLOOR) in every column.
@@ -78,7 +86,7 @@ def log_mel(samples: Floats, first_sample: int, first_frame: int, frames: int) -
         rows = np.lib.stride_tricks.sliding_window_view(piece, WINDOW)[::HOP]
         power = np.abs(np.fft.rfft(rows * _window(), FFT)) ** 2
         out[start:stop, :BANDS] = power @ filterbank()
-        out[start:stop, BANDS] = power.mean(axis=1)
+        out[start:stop, BANDS] = power[:, _level_bins()].mean(axis=1)
     return np.asarray(np.log(out + np.float32(FLOOR)), np.float32)
 
 

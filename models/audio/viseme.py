@@ -25,8 +25,8 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "assets" / "viseme_audio.onnx
 SHAPES = ("opening", "width", "rounding", "teeth", "closure")
 
 # Frames of 10 ms that the network looks at before and after the one it answers for.
-LEFT_FRAMES = 52
-RIGHT_FRAMES = 16
+LEFT_FRAMES = 55
+RIGHT_FRAMES = 17
 BLOCK_FRAMES = 6000
 
 
@@ -55,8 +55,23 @@ class VisemeAudio(SpeechModel):
         finite, times that fall, or samples that do not reach far enough.
         """
         window.check(self, samples, start_s, times_s)
+        return self._rows(samples, start_s, times_s)[:, : len(SHAPES)]
+
+    def voice(
+        self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """How likely it is, [T] in 0..1, that somebody speaks at each time; windows and errors as
+        `features`. Where it is below 0.2 all shapes are zeros.
+        """
+        window.check(self, samples, start_s, times_s)
+        return self._rows(samples, start_s, times_s)[:, len(SHAPES)]
+
+    def _rows(
+        self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """The shapes and the voice at the times, [T, 6]."""
         if len(times_s) == 0:
-            return np.zeros((0, len(SHAPES)), np.float32)
+            return np.zeros((0, len(SHAPES) + 1), np.float32)
         first = math.floor(times_s[0] * logmel.FRAMES_PER_S)
         last = math.ceil(times_s[-1] * logmel.FRAMES_PER_S)
         shapes = self._shapes(samples, round(start_s * SAMPLE_RATE_HZ), first, last - first + 1)
@@ -65,7 +80,7 @@ class VisemeAudio(SpeechModel):
     def _shapes(
         self, samples: NDArray[np.float32], first_sample: int, first: int, frames: int
     ) -> NDArray[np.float32]:
-        """The network's output [frames, 5] from frame `first`, in blocks of a minute."""
+        """The network's output [frames, 6] from frame `first`, in blocks of a minute."""
         around = LEFT_FRAMES + RIGHT_FRAMES
         blocks = []
         for begin in range(0, frames, BLOCK_FRAMES):
@@ -79,7 +94,7 @@ class VisemeAudio(SpeechModel):
 
 
 def _sample(rows: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows [n, 5] read at the fractional positions `at`, by straight lines between them."""
+    """Rows [n, 6] read at the fractional positions `at`, by straight lines between them."""
     below = np.minimum(at.astype(np.int64), len(rows) - 1)
     above = np.minimum(below + 1, len(rows) - 1)
     part = (at - below).astype(np.float32)[:, None]

@@ -1,6 +1,6 @@
-"""Write the trained network as an ONNX graph, node by node.
+"""Write the trained networks as an ONNX graph, node by node.
 
-What it is: the same arithmetic as net.py's forward, from its weights. What it is not: a tracer;
+What it is: the same arithmetic as net.py's `Choir`, from its weights. What it is not: a tracer;
 building the graph by hand keeps it small and needs no exporter.
 """
 
@@ -16,7 +16,17 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from models.audio import logmel
-from scripts.viseme_training.net import DEAD_ZONE, DILATIONS, KERNEL, VisemeNet
+from scripts.viseme_training.net import (
+    FLOORS,
+    FULLS,
+    KERNEL,
+    LAYERS,
+    OUTPUTS,
+    VOICE_FROM,
+    VOICE_TO,
+    Choir,
+    VisemeNet,
+)
 
 OPSET = 17
 IR_VERSION = 9
@@ -56,36 +66,64 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().numpy(), np.float32)
 
 
-def build(net: VisemeNet) -> onnx.ModelProto:
-    """The whole graph: `channels` [1, CHANNELS, T] to `shapes` [1, 5, T - 68]."""
+def build(model: Choir) -> onnx.ModelProto:
+    """The graph: `channels` [1, CHANNELS, T] to `shapes` [1, 6, T - 72]; the last is the voice."""
     graph = Graph()
-    x = graph.node("Sub", ["channels", graph.constant("mean", _array(net.mean))], "centred")
-    x = graph.node("Mul", [x, graph.constant("scale", _array(net.scale))], "scaled")
-    x = graph.conv(x, "first", net.first.weight, net.first.bias)
-    x = graph.node("Relu", [x], "first_relu")
-    for index, dilation in enumerate(DILATIONS):
-        x = _residual(graph, net, x, index, dilation)
-    x = graph.node("Relu", [graph.conv(x, "head", net.head.weight, net.head.bias)], "head_relu")
-    x = graph.node("Sigmoid", [graph.conv(x, "out", net.out.weight, net.out.bias)], "sigmoid")
-    x = graph.conv(x, "smooth", net.taps, None, group=5)
-    x = graph.node("Sub", [x, graph.constant("dead", _floats(DEAD_ZONE))], "above")
-    gain = graph.constant("gain", _floats(1 / (1 - 2 * DEAD_ZONE)))
-    x = graph.node("Mul", [x, gain], "stretched")
+    voices = [_rows(graph, net, f"net{index}_") for index, net in enumerate(model.nets)]
+    mean = graph.node("Mean", voices, "mean_of_all")
+    floors, fulls = (np.array(limits, np.float32)[:, None] for limits in (FLOORS, FULLS))
+    above = graph.node("Sub", [mean, graph.constant("floors", floors)], "above")
+    spans = graph.constant("spans", fulls - floors)
     limits = [graph.constant("zero", _floats(0)), graph.constant("one", _floats(1))]
-    graph.node("Clip", [x, *limits], "shapes")
+    rows = graph.node("Clip", [graph.node("Div", [above, spans], "stretched"), *limits], "rows")
+    _gated(graph, rows, limits)
     return _model(graph)
 
 
-def _residual(graph: Graph, net: VisemeNet, x: str, index: int, dilation: int) -> str:
-    name, skip = f"middle{index}", (KERNEL - 1) * dilation // 2
+def _rows(graph: Graph, net: nn.Module, prefix: str) -> str:
+    """One network's six rows; every name of it begins with `prefix`."""
+    if not isinstance(net, VisemeNet):
+        raise TypeError(f"{type(net).__name__} is no VisemeNet")
+    mean, scale = (graph.constant(prefix + n, _array(getattr(net, n))) for n in ("mean", "scale"))
+    x = graph.node("Sub", ["channels", mean], prefix + "centred")
+    x = graph.node("Mul", [x, scale], prefix + "scaled")
+    x = graph.conv(x, prefix + "first", net.first.weight, net.first.bias)
+    x = graph.node("Relu", [x], prefix + "first_relu")
+    for index in range(len(LAYERS)):
+        x = _residual(graph, net, x, (prefix, index))
+    for name, layer, kind in (("head", net.head, "Relu"), ("out", net.out, "Sigmoid")):
+        x = graph.node(
+            kind, [graph.conv(x, prefix + name, layer.weight, layer.bias)], f"{prefix}{name}_{kind}"
+        )
+    return graph.conv(x, prefix + "smooth", net.taps, None, group=OUTPUTS)
+
+
+def _gated(graph: Graph, rows: str, limits: list[str]) -> str:
+    """Zeros where nobody speaks; the voice stays as it is."""
+    axis = graph.constant("rows_axis", np.array([1]))
+    ends = [graph.constant(f"row{at}", np.array([at])) for at in (0, OUTPUTS - 1, OUTPUTS)]
+    shapes = graph.node("Slice", [rows, ends[0], ends[1], axis], "ungated")
+    voice = graph.node("Slice", [rows, ends[1], ends[2], axis], "voice")
+    above = graph.node("Sub", [voice, graph.constant("voice_from", _floats(VOICE_FROM))], "heard")
+    slope = graph.constant("voice_slope", _floats(1 / (VOICE_TO - VOICE_FROM)))
+    steep = graph.node("Mul", [above, slope], "steep")
+    gate = graph.node("Clip", [steep, *limits], "gate")
+    held = graph.node("Mul", [shapes, gate], "held")
+    return graph.node("Concat", [held, voice], "shapes", axis=1)
+
+
+def _residual(graph: Graph, net: VisemeNet, x: str, at: tuple[str, int]) -> str:
+    prefix, index = at
+    name, (dilation, taps) = f"{prefix}middle{index}", LAYERS[index]
+    right, left = dilation * taps, dilation * (KERNEL - 1 - taps)
     conv = net.middle[index]
     if not isinstance(conv, nn.Conv1d):
         raise TypeError(f"layer {index} is a {type(conv).__name__}, not a convolution")
     y = graph.node(
         "Relu", [graph.conv(x, name, conv.weight, conv.bias, dilation=dilation)], name + "_relu"
     )
-    start = graph.constant(f"{name}_from", np.array([skip]))
-    end = graph.constant(f"{name}_to", np.array([-skip]))
+    start = graph.constant(f"{name}_from", np.array([left]))
+    end = graph.constant(f"{name}_to", np.array([-right if right else np.iinfo(np.int64).max]))
     axis = graph.constant(f"{name}_axis", np.array([2]))
     cut = graph.node("Slice", [x, start, end, axis], f"{name}_cut")
     return graph.node("Add", [cut, y], f"{name}_sum")
@@ -93,7 +131,7 @@ def _residual(graph: Graph, net: VisemeNet, x: str, index: int, dilation: int) -
 
 def _model(graph: Graph) -> onnx.ModelProto:
     seen = helper.make_tensor_value_info("channels", TensorProto.FLOAT, [1, logmel.CHANNELS, "T"])
-    shapes = helper.make_tensor_value_info("shapes", TensorProto.FLOAT, [1, 5, "U"])
+    shapes = helper.make_tensor_value_info("shapes", TensorProto.FLOAT, [1, 6, "U"])
     body = helper.make_graph(graph.nodes, "viseme_audio", [seen], [shapes], graph.constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION
@@ -102,7 +140,7 @@ def _model(graph: Graph) -> onnx.ModelProto:
     return model
 
 
-def save(net: VisemeNet, path: Path) -> None:
+def save(model: Choir, path: Path) -> None:
     """Write the file (the same weights give the same bytes)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(build(net).SerializeToString(deterministic=True))
+    path.write_bytes(build(model).SerializeToString(deterministic=True))

@@ -38,8 +38,10 @@ class Phone:
         return (self.opening, self.width, self.rounding, self.teeth, self.closure)
 
 
-VOWEL_REACH_S = 0.07
+VOWEL_REACH_S = 0.065
 REST = Phone(0, 0, 0, 0, 0, 1.5, 0.06, sound=False)
+# Whoever draws breath to speak has the lips apart; half of it is left at a breath's loudness.
+BREATH = Phone(0.5, 0.1, 0.0, 0.1, 0.0, 1.0, 0.05)
 
 
 def _vowel(opening: float, width: float, rounding: float, strength: float = 1.0) -> Phone:
@@ -57,32 +59,32 @@ def _all(letters: str, phone: Phone) -> dict[str, Phone]:
 
 LIPS_CLOSED = Phone(0.0, 0.1, 0.1, 0.0, 1.0, 6.0, 0.03)
 LIP_TEETH = Phone(0.08, 0.25, 0.1, 0.7, 0.35, 4.0, 0.035)
-SIBILANT = Phone(0.25, 0.45, 0.05, 1.0, 0.0, 1.6, 0.04)
+SIBILANT = Phone(0.24, 0.45, 0.05, 1.0, 0.0, 1.8, 0.04)
 HUSHING = Phone(0.28, 0.05, 0.65, 0.9, 0.0, 1.8, 0.045)
-TONGUE_TEETH = Phone(0.28, 0.25, 0.0, 0.6, 0.0, 1.2, 0.04)
-TONGUE_RIDGE = Phone(0.25, 0.25, 0.05, 0.45, 0.0, 0.9, 0.04)
-LATERAL = Phone(0.38, 0.2, 0.05, 0.3, 0.0, 0.8, 0.045)
-RHOTIC = Phone(0.3, 0.05, 0.4, 0.25, 0.0, 0.9, 0.05)
+TONGUE_TEETH = Phone(0.25, 0.25, 0.0, 0.6, 0.0, 1.2, 0.04)
+TONGUE_RIDGE = Phone(0.24, 0.25, 0.05, 0.45, 0.0, 1.0, 0.04)
+LATERAL = Phone(0.45, 0.2, 0.05, 0.3, 0.0, 0.9, 0.045)
+RHOTIC = Phone(0.24, 0.05, 0.4, 0.25, 0.0, 1.0, 0.05)
 PALATAL = Phone(0.28, 0.6, 0.0, 0.35, 0.0, 0.8, 0.045)
-VELAR = Phone(0.35, 0.2, 0.05, 0.15, 0.0, 0.3, 0.04)
+VELAR = Phone(0.4, 0.2, 0.05, 0.15, 0.0, 0.3, 0.04)
 GLOTTAL = Phone(0.4, 0.15, 0.05, 0.1, 0.0, 0.15, 0.04)
-GLIDE_W = Phone(0.12, 0.0, 1.0, 0.0, 0.1, 2.0, 0.06)
+GLIDE_W = Phone(0.08, 0.0, 1.0, 0.0, 0.1, 2.2, 0.06)
 GLIDE_Y = Phone(0.15, 0.05, 0.9, 0.05, 0.05, 1.6, 0.06)
 
 IPA: dict[str, Phone] = {
     **_vowels("aɑ", 1.0, 0.3, 0.0),
     **_vowels("æ", 0.9, 0.45, 0.0),
     **_vowels("ɒ", 0.8, 0.05, 0.35),
-    **_vowels("ɐʌ", 0.65, 0.25, 0.0),
+    **_vowels("ɐʌ", 0.7, 0.25, 0.0),
     **_vowels("ɔ", 0.7, 0.0, 0.6),
-    **_vowels("ɛœ", 0.6, 0.4, 0.0),
-    **_vowels("eɘ", 0.5, 0.55, 0.0),
-    **_vowels("əɚɜɝɞ", 0.42, 0.2, 0.05),
+    **_vowels("ɛœ", 0.66, 0.4, 0.0),
+    **_vowels("eɘ", 0.58, 0.55, 0.0),
+    **_vowels("əɚɜɝɞ", 0.48, 0.2, 0.05),
     **_vowels("oɤ", 0.42, 0.0, 0.85),
     **_vowels("øɵ", 0.38, 0.0, 0.75),
-    **_vowels("ɪᵻɨ", 0.36, 0.5, 0.0),
-    **_vowels("i", 0.3, 0.85, 0.0),
-    **_vowels("ʊ", 0.3, 0.0, 0.65),
+    **_vowels("ɪᵻɨ", 0.47, 0.5, 0.0),
+    **_vowels("i", 0.45, 0.85, 0.0),
+    **_vowels("ʊ", 0.33, 0.0, 0.65),
     **_vowels("uʉɯ", 0.2, 0.0, 1.0),
     **_vowels("yʏ", 0.2, 0.0, 0.95),
     "œ": _vowel(0.55, 0.05, 0.5),
@@ -101,6 +103,8 @@ IPA: dict[str, Phone] = {
     "ʍ": GLIDE_W,
     "ɥ": GLIDE_Y,
 }
+# Every mouth that is told apart, for the training's second task: which sound is this?
+MOUTHS: tuple[Phone, ...] = (REST, BREATH, *dict.fromkeys(IPA.values()))
 
 # flite's names (CMU pronouncing dictionary) in IPA.
 ARPABET: dict[str, str] = {

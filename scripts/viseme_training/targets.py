@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 from scripts.viseme_training.phones import REST, Phone
 
 RATE_HZ = 100
-SMOOTH_S = 0.025
+SMOOTH_S = 0.022
+# Lips that press do it quickly and for the whole of the sound: a closure's own smoothing, and how
+# much longer than the sound it is.
+PRESS_SMOOTH_S = 0.025
+PRESS_MARGIN_S = 0.015
 # The flat part of a sound's dominance, as a share of its length.
 PLATEAU = 0.5
 # Lips part before the first sound and close after the last one; the rest pose keeps clear by this.
-REST_MARGIN_S = 0.12
+REST_MARGIN_S = 0.14
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,21 @@ def track(segments: Sequence[Segment], frames: int) -> NDArray[np.float32]:
         weight = dominance(segment, times[low:high])
         total[low:high] += weight
         blend[low:high] += weight[:, None] * np.array(segment.phone.shape)
-    return smooth(blend / total[:, None], SMOOTH_S * RATE_HZ).astype(np.float32)
+    shapes = smooth(blend / total[:, None], SMOOTH_S * RATE_HZ)
+    closed = pressed(segments, frames)
+    shapes[:, 4] = np.maximum(shapes[:, 4], closed)
+    shapes[:, 0] *= 1 - closed
+    return shapes.astype(np.float32)
+
+
+def pressed(segments: Sequence[Segment], frames: int) -> NDArray[np.float64]:
+    """How far the lips are pressed together at each frame [frames]: sounds of closed lips alone."""
+    closed = np.zeros((frames, 1))
+    for segment in segments:
+        if segment.phone.closure == 1:
+            low, high = segment.start_s - PRESS_MARGIN_S, segment.end_s + PRESS_MARGIN_S
+            closed[max(0, round(low * RATE_HZ)) : max(0, round(high * RATE_HZ)) + 1] = 1
+    return smooth(closed, PRESS_SMOOTH_S * RATE_HZ)[:, 0]
 
 
 def smooth(rows: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
