@@ -39,6 +39,7 @@ class Variant:
         return "loop" in self.filter or self.ending == ".jpg"
 
 
+HELD = "loop=100:1,trim=end_frame=100,setpts=N/25/TB"
 NOISE = "noise=alls=7:allf=t"
 VARIANTS = (
     Variant("a_1080x1920", "person_a"),
@@ -51,8 +52,8 @@ VARIANTS = (
     Variant("b_padded", "person_b", "scale=-2:720,pad=1280:720:(ow-iw)/2:0"),
     Variant("a_turned", "person_a", "scale=720:-2,transpose=2"),
     Variant("a_photo", "person_a", "", ("-frames:v", "1", "-q:v", "3"), ".jpg"),
-    Variant("b_still", "person_b", "loop=100:1,trim=end_frame=100,setpts=N/25/TB"),
-    Variant("a_noisy_still", "person_a", f"loop=100:1,trim=end_frame=100,setpts=N/25/TB,{NOISE}"),
+    Variant("b_still", "person_b", HELD),
+    Variant("a_noisy_still", "person_a", f"scale=720:-2,{HELD},{NOISE}"),
 )
 
 
@@ -104,8 +105,7 @@ def shape_of(path: Path) -> Shape:
 
 def shake(gauge: Any, path: Path) -> float:
     """How much the mouth moves in a video in which nothing should, in widths of the face: the
-    larger of the standard deviations across and down of its picture's shift against the mean of
-    all, measured by phase correlation.
+    larger of the standard deviations across and down of its picture's shift against the first.
     """
     face = gauge._largest(first_picture(path))
     if face is None:
@@ -116,10 +116,20 @@ def shake(gauge: Any, path: Path) -> float:
     rows = slice(max(0, round(y) - half_y), round(y) + half_y)
     columns = slice(max(0, round(x) - half_x), round(x) + half_x)
     parts = [picture[rows, columns].astype(np.float32) for picture in _greys(path)]
-    mean = np.mean(parts, axis=0).astype(np.float32)
-    hann = cv2.createHanningWindow(mean.shape[::-1], cv2.CV_32F)
-    shifts = np.array([cv2.phaseCorrelate(mean, part, hann)[0] for part in parts])
+    shifts = np.array([_shift(parts[0], part) for part in parts])
     return float(shifts.std(axis=0).max() / width)
+
+
+def _shift(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, float]:
+    """How far the other picture lies to the right of and below the one, in pixels (Evangelidis and
+    Psarakis, "Parametric image alignment using enhanced correlation coefficient", PAMI 2008).
+    """
+    until = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
+    move = np.eye(2, 3, dtype=np.float32)
+    found: Any = cv2.findTransformECC(
+        one, other, move, cv2.MOTION_TRANSLATION, until, np.full(one.shape, 255, np.uint8), 5
+    )[1]
+    return float(found[0, 2]), float(found[1, 2])
 
 
 def _greys(path: Path) -> list[NDArray[np.uint8]]:

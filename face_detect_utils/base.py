@@ -110,10 +110,12 @@ class TrackedFace:
 class FaceDetector(ABC):
     """Finds faces. One thread at a time; `clone()` makes one for another. `search_px`: width that
     a face should have in a small picture given to `detect`; None where any will do.
+    `sees_grey`: it looks at brightness alone and takes pictures [H, W], too.
     """
 
     name: str
     search_px: float | None = None
+    sees_grey: bool = False
 
     @abstractmethod
     def detect(self, images: Sequence[Image]) -> list[list[Face]]:

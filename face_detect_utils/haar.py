@@ -35,6 +35,7 @@ class HaarDetector(FaceDetector):
 
     name = "haar"
     search_px = 48.0  # there a face costs a tenth of what the whole picture does
+    sees_grey = True
 
     def __init__(self) -> None:
         self._faces = _cascade("haarcascade_frontalface_alt2.xml")

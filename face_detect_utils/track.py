@@ -105,7 +105,7 @@ class FaceTracker:
         """The face in the next frame, or None.
 
         `gray` is uint8 [h, w], about 640 px on its long side; `bgr()` gives the same picture in
-        colour [h, w, 3] and is called only when the detector runs.
+        colour [h, w, 3], or what else the detector sees, and is called only when that runs.
         """
         if self._before is not None and _is_cut(self._before, gray):
             self._forget()

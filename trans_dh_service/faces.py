@@ -89,7 +89,8 @@ class FaceBook:
     def follow(self, picture: av.VideoFrame) -> None:
         """Take frame number `known` of the video."""
         gray = self._gray = small_gray(picture)
-        small = self._tracker.update(gray, lambda: small_bgr(picture))
+        grey = self._detector.sees_grey
+        small = self._tracker.update(gray, lambda: gray if grey else small_bgr(picture))
         if small is not None:
             face = small.unscaled(small_scale(picture.width, picture.height))
             self._rows[self.known] = _row(face)

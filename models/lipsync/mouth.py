@@ -144,13 +144,8 @@ def _texture(rest: Rest, change: Field, window: _Window) -> Image:
     middle = _fine((change.below_upper + change.below_lower).astype(np.float32), window)
     low = (middle > 0)[..., None]
     where = np.where(low, fine[..., 2:], fine[..., :2])
-    shown = cv2.remap(
-        rest.crop,
-        where[..., 0],
-        where[..., 1],
-        cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    none: Any = None  # both coordinates are in the first map, which spares two copies
+    shown = cv2.remap(rest.crop, where, none, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return as_image(shown)
 
 
@@ -212,11 +207,12 @@ def _with_chin(
     part = as_floats(cv2.resize(as_floats(moved[top:]), (window.width, height)))
     start = top * COARSE_PX
     direction = matrix[:2, 1] / np.hypot(*matrix[:2, 1])
-    y, x = np.mgrid[window.y + start : window.y + window.height, window.x : window.x + window.width]
+    y = np.arange(window.y + start, window.y + window.height, dtype=np.float32)[:, None]
+    x = np.arange(window.x, window.x + window.width, dtype=np.float32)
     shown = cv2.remap(
         crop,
-        as_floats(x - part * direction[0]),
-        as_floats(y - part * direction[1]),
+        x - part * np.float32(direction[0]),
+        y - part * np.float32(direction[1]),
         cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from face_detect_utils.track import ROW_SIZE
+from face_detect_utils.base import Face, Image
+from face_detect_utils.track import ROW_SIZE, FaceTracker
 from models.lipsync.base import Rect
 from tests.unit.trans_dh_service.books import CountingTracker, Span, a_book, counting, follow
 from tests.unit.trans_dh_service.fakes import FakeDetector
@@ -188,3 +189,31 @@ def test_a_damaged_chunk_is_written_again(tmp_path: Path) -> None:
     assert again.known == 0
     follow(again, CHUNK_FRAMES)
     assert FaceBook(FakeDetector(), 5, span, tmp_path).known == CHUNK_FRAMES
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_a_detector_is_shown_colours_only_if_it_sees_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grey: bool
+) -> None:
+    monkeypatch.setattr("trans_dh_service.faces.FaceTracker", FaceTracker)
+
+    class Watching(FakeDetector):
+        sees_grey = grey
+
+        def __init__(self, shown: list[int]) -> None:
+            super().__init__()
+            self.shown = shown
+
+        def detect(self, images: Sequence[Image]) -> list[list[Face]]:
+            self.shown += [image.ndim for image in images]
+            return super().detect(images)
+
+        def clone(self) -> Watching:
+            return Watching(self.shown)
+
+    shown: list[int] = []
+    book = FaceBook(Watching(shown), 1, Span(3), tmp_path)
+    for _ in range(2):
+        book.follow(av.VideoFrame(160, 120, "yuv420p"))
+    assert shown
+    assert set(shown) == {2 if grey else 3}
