@@ -28,6 +28,9 @@ SHAPES = ("opening", "width", "rounding", "teeth", "closure")
 LEFT_FRAMES = 55
 RIGHT_FRAMES = 17
 BLOCK_FRAMES = 6000
+LEAD_S = 0.0075
+"""How far the lips go ahead of the sound that is heard: three real speakers' lips did by some 10 ms,
+and 0.2 s of sound ahead (the network's 0.17, half a window, a step) leave no more room."""
 
 
 class VisemeAudio(SpeechModel):
@@ -72,6 +75,7 @@ class VisemeAudio(SpeechModel):
         """The shapes and the voice at the times, [T, 6]."""
         if len(times_s) == 0:
             return np.zeros((0, len(SHAPES) + 1), np.float32)
+        times_s = times_s + LEAD_S
         first = math.floor(times_s[0] * logmel.FRAMES_PER_S)
         last = math.ceil(times_s[-1] * logmel.FRAMES_PER_S)
         shapes = self._shapes(samples, round(start_s * SAMPLE_RATE_HZ), first, last - first + 1)
