@@ -29,8 +29,8 @@ LEFT_FRAMES = 55
 RIGHT_FRAMES = 17
 BLOCK_FRAMES = 6000
 LEAD_S = 0.0075
-"""How far the lips go ahead of the sound that is heard: three real speakers' lips did by some 10 ms,
-and 0.2 s of sound ahead (the network's 0.17, half a window, a step) leave no more room."""
+"""How far the lips go ahead of the sound: three real speakers' did by some 10 ms, and 0.2 s of
+sound ahead (the network's 0.17, half a window, a step) leave no more room."""
 
 
 class VisemeAudio(SpeechModel):

@@ -22,7 +22,7 @@ Floats = NDArray[np.floating[Any]]
 
 HALF = 0.05
 """Half the width of the strip that is read, face widths."""
-ABOVE, BELOW = 0.05, 0.2
+ABOVE, BELOW = 0.05, 0.28
 """How far around the line of the closed lips the lower lip's edge is looked for, face widths."""
 CHIN = 0.08
 """How much of the chin below that is compared with, face widths."""
@@ -31,7 +31,7 @@ LIP, EDGE = 0.6, 0.4
 FAINT, LEAST = 3.0, 0.4
 """A difference in Lab colour between lips and skin below which nothing is read; the least redness
 of a frame's lips, as a share of the learned ones'."""
-SLACK, MOST = 0.005, 0.06
+SLACK, MOST = 0.01, 0.2
 """A drop that counts for nothing (a parted lip, the reading's noise), and the largest believed,
 face widths."""
 

@@ -18,7 +18,7 @@ from models.lipsync.base import Image, LipPatch, Pose
 from models.lipsync.lips import Lips
 from models.lipsync.plane import Matrix, as_floats, as_image, grid, to_picture
 from models.lipsync.rest import Rest
-from models.lipsync.shape import CHIN_EDGE, NECK, Field, fade, field
+from models.lipsync.shape import Field, fade, field, lowest
 
 Floats = NDArray[np.floating[Any]]
 
@@ -61,11 +61,11 @@ class _Place:
 def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     """The patch for one frame: crop [H, W, 3] BGR, its pose, a feature [5]."""
     fit = align.align(rest.template, crop, pose)
-    window = _window(rest.lips, fit.matrix, crop)
+    drop = jaw.drop(rest.jaw, rest.lips, fit.colours, rest.light_weight)
+    window = _window(rest.lips, lowest(rest.lips, feature, drop), fit.matrix, crop)
     if window is None:
         return LipPatch(crop[:1, :1].copy(), np.zeros((1, 1), np.float32), 0, 0)
     u, v = _coarse(window, np.linalg.inv(fit.matrix))
-    drop = jaw.drop(rest.jaw, rest.lips, fit.colours, rest.light_weight)
     change = field(rest.lips, feature, u, v, drop)
     size_px = float(np.sqrt(abs(np.linalg.det(fit.matrix[:2, :2]))))
     texture = _texture(rest, change, window)
@@ -80,10 +80,11 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     return LipPatch(image, weight, window.x, window.y)
 
 
-def _window(lips: Lips, matrix: Matrix, crop: Image) -> _Window | None:
-    """The rectangle around everything the mask may touch, inside the crop."""
+def _window(lips: Lips, bottom: float, matrix: Matrix, crop: Image) -> _Window | None:
+    """The rectangle around everything that changes, to `bottom` face widths below the lips, inside
+    the crop.
+    """
     across, top, _ = _reach(lips)
-    bottom = CHIN_EDGE + NECK
     corners = np.array(
         [[lips.x + s * across, lips.y + v, 1] for s in (-1, 1) for v in (top, bottom)]
     )

@@ -41,6 +41,10 @@ CHIN_SHARE = 0.4
 SPEAKING = 0.078
 """An opening, face widths, from which the source's own jaw is let be: less and less of it is taken
 back up to there, for an open mouth goes with an open jaw, whoever's."""
+HIDDEN = 0.19
+"""How far below the line of the lips the painted mouth hides the frame wholly, face widths."""
+MOST_RAISED = 0.11
+"""The most that a chin is taken up, face widths: skin must not fold."""
 CHIN_HALF, CHIN_EDGE, NECK = 0.25, 0.29, 0.17
 """Half the chin's width, its edge below the lips, and how far the neck below it gives way."""
 LEAST_LIFT, MOST_LIFT = -0.01, 0.03
@@ -92,9 +96,8 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats, drop: float = 0.0) 
     edge = lips.y - lips.lift * square + lips.tilt * np.clip(t, -1, 1)
     gap = lips.gap * arch
     line = edge + CLOSING_UPPER_SHARE * gap - _unbent(lips, t, square)
-    press = 1 - float(fade(np.array((closure - PRESS_FROM) / (PRESS_TO - PRESS_FROM))))
-    parting = PARTING * (1 - math.exp(-opening / 0.06))
-    wide = (OPEN_WIDEST * opening + parting) * (1 - press)
+    press = _press(closure)
+    wide = _wide(opening, press)
     upper_to = line - UPPER_SHARE * wide * parted
     lower_to = line + (1 - UPPER_SHARE) * wide * parted**ROUND
     above, below = upper_to - v, v - lower_to
@@ -104,13 +107,31 @@ def field(lips: Lips, feature: Floats, u: Floats, v: Floats, drop: float = 0.0) 
     upper_v += _swell(above, swell, lips.upper) - inside * _near(above, INSIDE_REACH) * arch
     jaw = _jaw(t, parted, below / (0.06 + 1.6 * wide))
     moved = (1 - UPPER_SHARE) * wide * jaw + (line - edge - gap)
-    chin = _chin(lips, u, v)
     own = CHIN_SHARE * wide
-    raised = drop * float(fade(np.array(wide / SPEAKING)))
+    lowered = own - _raised(lips, drop, wide)
+    chin = _chin(lips, u, v, lowered)
     with_lip = fade(below / LOWER_REACH)
     lower_v = v - moved * with_lip - own * chin * (1 - with_lip)
     lower_v += -_swell(below, swell, lips.lower) + inside * _near(below, INSIDE_REACH) * arch
-    return Field(source_u, upper_v, lower_v, -above, below, t, v - line, (own - raised) * chin)
+    return Field(source_u, upper_v, lower_v, -above, below, t, v - line, lowered * chin)
+
+
+def lowest(lips: Lips, feature: Floats, drop: float) -> float:
+    """How far below the line of the lips anything changes, face widths."""
+    opening, closure = (float(x) for x in np.clip(feature[[0, 4]], 0, 1))
+    wide = _wide(opening, _press(closure))
+    return CHIN_EDGE + _neck(CHIN_SHARE * wide - _raised(lips, drop, wide))
+
+
+def _press(closure: float) -> float:
+    """How much a closure takes from an opening, 0..1."""
+    return 1 - float(fade(np.array((closure - PRESS_FROM) / (PRESS_TO - PRESS_FROM))))
+
+
+def _wide(opening: float, press: float) -> float:
+    """The distance of the lips, face widths."""
+    parting = PARTING * (1 - math.exp(-opening / 0.06))
+    return (OPEN_WIDEST * opening + parting) * (1 - press)
 
 
 def _unbent(lips: Lips, t: Floats, square: Floats) -> Floats:
@@ -127,14 +148,30 @@ def _sideways(lips: Lips, stretch: float, u: Floats, v: Floats) -> Floats:
     return np.asarray(lips.x + (u - lips.x) / (1 + stretch * near))
 
 
-def _chin(lips: Lips, u: Floats, v: Floats) -> Floats:
+def _raised(lips: Lips, drop: float, wide: float) -> float:
+    """How far a hanging jaw is taken back up: as far as the mouth speaks less than it does, and in
+    any case so far that the frame's own lower lip lies under what is painted.
+    """
+    shown = lips.lower + lips.gap + drop + CHIN_SHARE * wide - HIDDEN
+    quiet = drop * float(fade(np.array(wide / SPEAKING)))
+    return min(max(quiet, shown, 0.0), MOST_RAISED)
+
+
+def _neck(lowered: float) -> float:
+    """Over what length the neck gives way, face widths: the longer the further the chin goes up,
+    lest it is drawn out.
+    """
+    return NECK + 0.5 * max(-lowered, 0.0)
+
+
+def _chin(lips: Lips, u: Floats, v: Floats, lowered: float) -> Floats:
     """How much a point moves with the chin, 0..1: it comes in under the lower lip and goes out on
     the neck.
     """
     down = v - lips.y
     rise = 1 - fade((down - 0.05) / 0.2)
     across = np.exp(-(((u - lips.x) / CHIN_HALF) ** 4))
-    return np.asarray(rise * fade((down - CHIN_EDGE) / NECK) * across)
+    return np.asarray(rise * fade((down - CHIN_EDGE) / _neck(lowered)) * across)
 
 
 def _near(distance: Floats, reach: float) -> Floats:

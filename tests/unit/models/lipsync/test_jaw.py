@@ -26,14 +26,10 @@ def test_a_closed_mouth_has_no_drop() -> None:
 
 
 @pytest.mark.parametrize("inside", [DARK, TEETH])
-@pytest.mark.parametrize("gap_px", [6, 10])
+@pytest.mark.parametrize("gap_px", [6, 10, 20])
 def test_the_drop_is_that_of_the_lower_lip(inside: tuple[int, int, int], gap_px: int) -> None:
     expected = gap_px / POSE.size_px - jaw.SLACK
     assert drop(learned(), drawn(gap_px, inside)) == pytest.approx(expected, abs=0.012)
-
-
-def test_a_wide_open_mouth_counts_as_the_most() -> None:
-    assert drop(learned(), drawn(20)) == jaw.MOST
 
 
 def test_light_changes_nothing() -> None:
@@ -50,5 +46,5 @@ def test_a_face_without_visible_lips_is_let_be() -> None:
 
 def test_redness_to_the_last_row_ends_there() -> None:
     face = drawn()
-    face[200:241] = LIP
-    assert drop(learned(), face) == jaw.MOST
+    face[200:257] = LIP
+    assert drop(learned(), face) == pytest.approx(jaw.MOST, abs=0.01)

@@ -126,3 +126,23 @@ def test_a_jaw_that_hangs_in_the_frame_is_taken_up_only_while_the_mouth_is_close
     assert field(SHUT, closed, u, v).chin == 0
     assert float(field(SHUT, closed, u, v, 0.05).chin[0, 0]) == pytest.approx(-0.05, abs=0.001)
     assert field(SHUT, wide, u, v, 0.05).chin == field(SHUT, wide, u, v).chin
+
+
+def test_a_wide_open_frame_is_taken_up_while_speaking_until_its_lip_is_hidden() -> None:
+    u, v = np.array([[0.0]]), np.array([[0.27]])
+    wide = np.array([0.8, 0, 0, 0, 0], np.float32)
+    raised = float(field(SHUT, wide, u, v).chin[0, 0] - field(SHUT, wide, u, v, 0.17).chin[0, 0])
+    assert SHUT.lower + 0.17 - raised < 0.17
+    far = np.full((1, 1), 0.52)
+    assert field(SHUT, np.zeros(5, np.float32), u, far, 0.2).chin == 0
+
+
+@pytest.mark.parametrize("drop", [0.03, 0.1, 0.2])
+@pytest.mark.parametrize("opening", [0.0, 0.3, 1.0])
+def test_the_chin_never_folds(drop: float, opening: float) -> None:
+    made = change_of(drop, opening)
+    assert (np.diff(V - made.chin, axis=0) > 0.1 * STEP).all()
+
+
+def change_of(drop: float, opening: float) -> Field:
+    return field(SHUT, np.array([opening, 0, 0, 0, 0], np.float32), U, V, drop)
