@@ -6,7 +6,7 @@ Stateless: the same rest, crop, pose and feature give the same patch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -68,16 +68,28 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     u, v = _coarse(window, np.linalg.inv(fit.matrix))
     change = field(rest.lips, feature, u, v, drop)
     size_px = float(np.sqrt(abs(np.linalg.det(fit.matrix[:2, :2]))))
-    texture = _texture(rest, change, window)
-    light = _fine(_light(rest, fit, u, v), window)
-    painted = as_floats(cv2.add(texture, light, dtype=cv2.CV_32F))
+    mask = _mask(rest.lips, u, v)
+    painted = np.zeros((window.height, window.width, 3), np.float32)
+    upper, rows = _painted_part(window, mask)
+    texture = _texture(rest, change, upper)
+    light = _fine(_light(rest, fit, u[:rows], v[:rows]), upper)
+    cv2.add(texture, light, painted[: upper.height], dtype=cv2.CV_32F)
     look = inside.Look(_skin(rest, fit), rest.lips.gap, size_px)
     _open(painted, look, change, feature, _Place(rest, fit, window))
-    weight = _fine(_mask(rest.lips, u, v), window)
+    weight = _fine(mask, window)
     weight = _with_chin(painted, weight, crop, change, (fit.matrix, window))
     _clear_border(weight)
     image = as_image(cv2.convertScaleAbs(painted))
     return LipPatch(image, weight, window.x, window.y)
+
+
+def _painted_part(window: _Window, mask: Floats) -> tuple[_Window, int]:
+    """The upper part of the window that the mask touches, and its rows on the coarse grid: below it
+    the frame's own chin is all there is.
+    """
+    touched = np.flatnonzero(mask.any(axis=1))
+    rows = min(int(touched[-1]) + 3, len(mask)) if len(touched) else 1
+    return replace(window, height=rows * COARSE_PX), rows
 
 
 def _window(lips: Lips, bottom: float, matrix: Matrix, crop: Image) -> _Window | None:
@@ -136,13 +148,13 @@ def _texture(rest: Rest, change: Field, window: _Window) -> Image:
     """The learned picture, changed: the part above the opening from the upper source, the part
     below it from the lower one.
     """
-    maps = []
+    maps, rows = [], slice(0, window.height // COARSE_PX)
     matrix = to_picture(rest.pose)
-    for source_v in (change.upper_v, change.lower_v):
+    for source_v in (change.upper_v[rows], change.lower_v[rows]):
         for row in matrix[:2]:
-            maps.append(row[0] * change.u + row[1] * source_v + row[2])
+            maps.append(row[0] * change.u[rows] + row[1] * source_v + row[2])
     fine = _fine(np.dstack(maps).astype(np.float32), window)
-    middle = _fine((change.below_upper + change.below_lower).astype(np.float32), window)
+    middle = _fine((change.below_upper + change.below_lower)[rows].astype(np.float32), window)
     low = (middle > 0)[..., None]
     where = np.where(low, fine[..., 2:], fine[..., :2])
     none: Any = None  # both coordinates are in the first map, which spares two copies
