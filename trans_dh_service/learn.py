@@ -5,8 +5,10 @@ What it is not: the knowledge itself, which only the backend understands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +55,27 @@ class Sampler:
         self._frames = max(1, round(lipsync.learn_s * source.fps))
 
     def samples(self, limit: int, stopped: Callable[[], bool]) -> list[FaceSample]:
-        """Samples from the first `limit` frames, evenly spaced; empty where there is no face.
+        """Samples from the first `limit` frames, evenly spaced, each studied beside the cutting of
+        the next; empty where there is no face.
 
         Raises:
             StoppedError: `stopped` said so.
         """
+        taken: list[FaceSample] = []
+        with ThreadPoolExecutor(1, thread_name_prefix="dub-study") as side:
+            studies: list[Future[Any]] = []
+            for sample in self._cut(limit, stopped):
+                taken.append(sample)
+                studies.append(side.submit(self._lipsync.study, sample))
+            return [
+                replace(sample, studied=study.result())
+                for sample, study in zip(taken, studies, strict=True)
+            ]
+
+    def _cut(self, limit: int, stopped: Callable[[], bool]) -> Iterator[FaceSample]:
         limit = min(limit, self._source.frames)
         first = self._known_start(limit)
-        step, seen = 1, None
-        taken: list[FaceSample] = []
+        step, seen, count = 1, None, 0
         with closing(self._source.forward(first, limit)) as frames:
             for frame in frames:
                 if frame.index % _CHECK_EVERY == 0 and stopped():
@@ -74,9 +88,10 @@ class Sampler:
                 if frame.index - seen >= self._frames:
                     break
                 if (frame.index - seen) % step == 0:
-                    taken += self._sample(frame.index, frame.picture)
-                    step = self._step(taken) if len(taken) == 1 else step
-        return taken
+                    for sample in self._sample(frame.index, frame.picture):
+                        count += 1
+                        step = self._step(sample) if count == 1 else step
+                        yield sample
 
     def _known_start(self, limit: int) -> int:
         """Where to begin to decode: frames that are known to have no face are passed over."""
@@ -94,6 +109,6 @@ class Sampler:
         moved = pose.moved(-crop.x, -crop.y)
         return [FaceSample(crop.image, moved, float(index / self._source.fps))]
 
-    def _step(self, taken: list[FaceSample]) -> int:
-        fitting = max(8, min(MOST_SAMPLES, SAMPLE_BYTES // max(1, taken[0].crop.nbytes)))
+    def _step(self, sample: FaceSample) -> int:
+        fitting = max(8, min(MOST_SAMPLES, SAMPLE_BYTES // max(1, sample.crop.nbytes)))
         return max(1, -(-self._frames // fitting))

@@ -95,11 +95,14 @@ class Box:
 
 @dataclass(frozen=True, eq=False)
 class FaceSample:
-    """One frame of a video shown to `LipSync.learn`: crop [H, W, 3] BGR and the pose in it."""
+    """One frame of a video shown to `LipSync.learn`: crop [H, W, 3] BGR and the pose in it.
+    `studied` is what `LipSync.study` found of it, if it was asked.
+    """
 
     crop: Image
     pose: Pose
     time_s: float
+    studied: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +155,12 @@ class LipSync(ABC):
         """The rectangle of the frame that `render` needs for this pose (may reach beyond the
         frame's border).
         """
+
+    def study(self, sample: FaceSample) -> Any:
+        """What `learn` wants to know of one sample alone. It may be called on another thread while
+        the next samples are cut, and need not be called at all. The default has no use for it.
+        """
+        return None
 
     @abstractmethod
     def learn(self, samples: Sequence[FaceSample]) -> Any:

@@ -54,7 +54,8 @@ def make(crop: Image, pose: Pose, lips: Lips, seen: teeth.Teeth | None = None) -
 
 
 def learn(samples: Sequence[FaceSample]) -> Rest:
-    """Choose the picture: lips nearly closed, sharp, and like the other pictures.
+    """Choose the picture: lips nearly closed, sharp, and like the other pictures. A sample's lips
+    may have been found before (`studied`).
 
     Raises:
         ValueError: there is no sample.
@@ -62,7 +63,7 @@ def learn(samples: Sequence[FaceSample]) -> Rest:
     if not samples:
         raise ValueError("no samples of the face: at least one is needed")
     chosen = [samples[i] for i in _spread(len(samples), MOST_SAMPLES)]
-    found = [find_lips(sample.crop, sample.pose) for sample in chosen]
+    found = [sample.studied or find_lips(sample.crop, sample.pose) for sample in chosen]
     cost = _costs(chosen, found)
     finalists = np.argsort(cost, kind="stable")[:FINALISTS]
     templates = {int(i): align.template(chosen[i].crop, chosen[i].pose) for i in finalists}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,22 @@ def test_samples_are_spread_over_the_first_seconds(tmp_path: Path) -> None:
     assert book.known == 101
     pose = samples[0].pose
     assert 0 < pose.mouth_x_px < samples[0].crop.shape[1]
+
+
+def test_each_sample_is_studied_once_on_the_way(tmp_path: Path) -> None:
+    class Studious(FakeLips):
+        def study(self, sample: FaceSample) -> tuple[float, str]:
+            return sample.time_s, threading.current_thread().name
+
+    source = a_source(tmp_path, 30)
+    samples = Sampler(source, a_book(source, tmp_path), Studious(), COLOURS).samples(
+        30, lambda: False
+    )
+    assert samples
+    for sample in samples:
+        time_s, thread = sample.studied
+        assert time_s == sample.time_s
+        assert thread.startswith("dub-study")
 
 
 def test_a_backend_that_needs_no_more_is_shown_one_frame(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from models.lipsync import rest
 from models.lipsync.base import FaceSample
+from models.lipsync.lips import find_lips
 from tests.unit.models.lipsync.test_lips import DARK, POSE, drawn
 
 
@@ -74,3 +77,11 @@ def test_the_dark_corners_of_an_open_mouth_do_not_stay_when_it_is_closed() -> No
     corners = [learned.crop[200:209, x - 4 : x + 5].astype(float).mean() for x in (163, 237)]
     assert min(corners) > 100 > face[200:209, 159:168].mean()
     assert np.array_equal(learned.crop[:150], face[:150])
+
+
+def test_lips_that_were_studied_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = [sample(20), sample(0)]
+    studied = [replace(one, studied=find_lips(one.crop, one.pose)) for one in shown]
+    wanted = rest.learn(shown)
+    monkeypatch.setattr(rest, "find_lips", lambda *_: pytest.fail("searched again"))
+    assert rest.learn(studied).lips == wanted.lips
