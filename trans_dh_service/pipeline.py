@@ -54,7 +54,7 @@ from trans_dh_service.task import (
 )
 
 _log = structlog.get_logger(__name__)
-_PIPELINE_VERSION = 3
+_PIPELINE_VERSION = 4
 
 
 def dub(task: DubTask, tools: DubTools, watch: DubWatch) -> DubResult:

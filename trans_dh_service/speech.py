@@ -20,6 +20,7 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from numpy.typing import NDArray
 
+from models.audio import loudness
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
 from trans_dh_service.plan import part_path, write_whole
 from trans_dh_service.probe import audio_stream, open_media
@@ -34,6 +35,7 @@ BLOCK_FRAMES = 128
 """Frames whose features are made in one call; blocks lie on a fixed grid."""
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _CHECK_EVERY = 256
+_FULL_SCALE = 32768.0
 _VERSION = 1
 
 
@@ -131,6 +133,10 @@ class SpeechReader:
         self._fps = fps
         self._frames = frames
         self._pcm = np.memmap(sound.pcm, np.dtype("<i2"), "r", shape=(sound.speech_samples,))
+        self._gain = np.float32(1 / _FULL_SCALE)
+        if self._model.level_db is not None:
+            found_db = loudness.loudest_db(self._pcm, _FULL_SCALE)
+            self._gain *= np.float32(loudness.gain(found_db, self._model.level_db))
         self._block = -1
         self._features: NDArray[np.float32] = np.empty(0, np.float32)
 
@@ -152,7 +158,7 @@ class SpeechReader:
         low, high = max(0, start), min(stop, len(self._pcm))
         if low < high:
             samples[low - start : high - start] = self._pcm[low:high]
-        samples /= np.float32(32768)
+        samples *= self._gain
         return self._model.features(samples, start / rate, times_s)
 
 

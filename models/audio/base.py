@@ -17,12 +17,14 @@ SAMPLE_RATE_HZ = 16000
 class SpeechModel(ABC):
     """Turns 16 kHz mono speech into one feature per video frame.
 
-    `before_s` and `after_s` say how much sound around a frame the feature depends on.
+    `before_s` and `after_s` say how much sound around a frame the feature depends on. `level_db`:
+    to which level (loudness.py) the caller brings the whole recording first; None for as it is.
     """
 
     name: str
     before_s: float
     after_s: float
+    level_db: float | None = None
 
     def for_length(self, samples: int) -> SpeechModel:
         """This model for a recording of so many samples: for models whose numbers near the end
@@ -36,7 +38,7 @@ class SpeechModel(ABC):
     ) -> NDArray[np.float32]:
         """Features [T, ...] at each of `times_s` (seconds in the recording, rising, shape [T]).
 
-        `samples` is float32 in -1..1 at 16 kHz, whose first sample lies at `start_s`. It must reach
-        from `times_s[0] - before_s` to `times_s[-1] + after_s`; the caller pads with zeros at both
-        ends of the recording.
+        `samples` is float32 at 16 kHz, in -1..1 before any gain, whose first sample lies at
+        `start_s`. It must reach from `times_s[0] - before_s` to `times_s[-1] + after_s`; the caller
+        pads with zeros at both ends of the recording.
         """

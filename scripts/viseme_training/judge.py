@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from models.audio import logmel
+from models.audio import logmel, loudness
 from models.audio.base import SAMPLE_RATE_HZ, SpeechModel
 
 MAX_LAG_S = 0.2
@@ -54,7 +54,9 @@ def _start_s(stream: av.AudioStream | av.VideoStream) -> float:
 def opening(
     model: SpeechModel, samples: NDArray[np.float32], times_s: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """The model's opening at `times_s` of a whole recording."""
+    """The model's opening at `times_s` of a whole recording, at the level the server gives it."""
+    if model.level_db is not None:
+        samples = samples * np.float32(loudness.gain(loudness.loudest_db(samples), model.level_db))
     before = round(model.before_s * SAMPLE_RATE_HZ)
     after = max(0, round((times_s[-1] + model.after_s) * SAMPLE_RATE_HZ) - len(samples)) + 160
     padded = np.pad(samples, (before, after))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import wave
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.audio.base import SAMPLE_RATE_HZ
 from tests.unit.trans_dh_service.fakes import FakeSpeech
@@ -157,3 +159,24 @@ def test_a_model_is_told_where_the_recording_ends(tmp_path: Path) -> None:
     sound = prepared(make_sound(tmp_path / "a.wav", 1.5, rate_hz=16000), tmp_path / "work")
     SpeechReader(sound, Ending(), Fraction(25), 30)
     assert told == [24_000]
+
+
+def test_a_model_with_a_level_hears_quiet_and_loud_recordings_alike(tmp_path: Path) -> None:
+    class Level(FakeSpeech):
+        level_db = -6.0
+
+        def features(
+            self, samples: NDArray[np.float32], start_s: float, times_s: NDArray[np.float64]
+        ) -> NDArray[np.float32]:
+            return np.full((len(times_s), 1), np.abs(samples).max(), np.float32)
+
+    heard = []
+    for name, amplitude in (("quiet", 0.25), ("loud", 0.7)):
+        tone = amplitude * np.sin(np.arange(16000) * 0.2)
+        path = tmp_path / f"{name}.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes((tone * 32767).astype("<i2").tobytes())
+        sound = prepared(path, tmp_path / name)
+        heard.append(float(SpeechReader(sound, Level(), Fraction(25), 25).feature(10)[0]))
+    assert heard == pytest.approx([10 ** (-6 / 20) * 2**0.5] * 2, abs=0.02)
