@@ -44,6 +44,8 @@ GUM = 0.35
 END, CORRIDOR = 0.01, 0.045
 """What is cut from the row's ends, and how far from there the teeth go on into the dark of the
 cheeks, face widths."""
+JAGGED = 0.001
+"""A row whose lower edge leaps by this from column to column counts half: it holds some lip."""
 FAR_ASIDE = 0.04
 """A row whose middle is this far from the lips' counts half: the head was turned."""
 NOTCH, SOFT = 0.02, 0.006
@@ -109,6 +111,7 @@ def find(face: Face, samples: Sequence[FaceSample], found: Sequence[Lips]) -> Te
             continue
         aside = abs((row.u[0] + row.u[-1]) / 2 - face.lips.x) / FAR_ASIDE
         worth = row.area * (0.3 + row.free) * (1 - min(fit.residual, 0.9)) / (1 + aside * aside)
+        worth /= 1 + float(np.abs(np.diff(row.bottom)).mean()) / JAGGED
         if best is None or worth > best[0]:
             best = worth, sample, fit, row
     return None if best is None else _kept(face, *best[1:])
