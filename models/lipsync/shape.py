@@ -22,8 +22,8 @@ Floats = NDArray[np.floating[Any]]
 
 FEATURES = 5
 """Opening, width, rounding, teeth, closure."""
-OPEN_WIDEST = 0.14
-"""Distance of the lips at opening 1, in face widths (a quarter of the distance of the outer eye
+OPEN_WIDEST = 0.12
+"""Distance of the lips at opening 1, in face widths (a fifth of the distance of the outer eye
 corners)."""
 PARTING = 0.018
 """What any opening begins with, face widths: lips are soft, and a gap shows only from there."""
@@ -36,9 +36,9 @@ CLOSING_UPPER_SHARE = 0.3
 """The upper lip's share of the way when lips that were learned open are closed."""
 UPPER_REACH, LOWER_REACH = 0.105, 0.275
 """How far above and below the lips the face moves with them: to the nose, to the chin's edge."""
-CHIN_SHARE = 0.6
+CHIN_SHARE = 0.4
 """The chin's share of an opening."""
-SPEAKING = 0.05
+SPEAKING = 0.078
 """An opening, face widths, from which the source's own jaw is let be: less and less of it is taken
 back up to there, for an open mouth goes with an open jaw, whoever's."""
 HIDDEN = 0.19
