@@ -12,8 +12,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from models.audio import loudness
 from models.audio.base import SAMPLE_RATE_HZ
-from trans_dh_service.speech import Sound
+from trans_dh_service.speech import FULL_SCALE, Sound
 
 MARGIN_S = 0.3
 """Resting frames are so far from any sound: lips close and open around words, networks look ahead
@@ -22,7 +23,6 @@ SHORTEST_S = 0.6
 """Shorter stretches are not worth a change of painters."""
 FADE_S = 0.16
 """Over the first and last so much of a stretch both are painted."""
-BLOCK_SAMPLES = SAMPLE_RATE_HZ // 50
 DIGITAL_DB = -80.0
 """Levels below count as so much: the noise of 16 bits and of dither lies there."""
 ABOVE_FLOOR_DB = 8.0
@@ -31,7 +31,6 @@ BELOW_LOUD_DB = 24.0
 half second. A poor recording of 1961 (noise 31 dB below the voice) still shows its pauses."""
 HYSTERESIS_DB = 3.0
 LOUD_BLOCKS = 25
-_READ_BLOCKS = 4096
 
 
 class Quiet:
@@ -60,17 +59,7 @@ def levels(sound: Sound) -> NDArray[np.float32]:
     if not sound.speech_samples:
         return np.empty(0, np.float32)
     pcm = np.memmap(sound.pcm, np.dtype("<i2"), "r", shape=(sound.speech_samples,))
-    step = BLOCK_SAMPLES * _READ_BLOCKS
-    found = [_levels(pcm[at : at + step]) for at in range(0, len(pcm), step)]
-    return np.concatenate(found)
-
-
-def _levels(samples: NDArray[np.int16]) -> NDArray[np.float32]:
-    power = np.square(samples.astype(np.float32) / 32768)
-    starts = np.arange(0, len(power), BLOCK_SAMPLES)
-    sizes = np.diff(np.append(starts, len(power)))
-    means = np.add.reduceat(power, starts) / sizes
-    decibels = 10 * np.log10(np.maximum(means, 1e-12))
+    decibels = 10 * np.log10(np.maximum(loudness.powers(pcm, FULL_SCALE), 1e-12))
     return np.asarray(np.maximum(decibels, DIGITAL_DB), np.float32)
 
 
@@ -110,7 +99,7 @@ def shares(sounding: NDArray[np.bool_], fps: Fraction, frames: int) -> NDArray[n
 def _still(sounding: NDArray[np.bool_], fps: Fraction, frames: int) -> NDArray[np.bool_]:
     """Frames that have no sound within MARGIN_S of the time they are shown."""
     counts = np.concatenate(([0], np.cumsum(sounding)))
-    block_s = BLOCK_SAMPLES / SAMPLE_RATE_HZ
+    block_s = loudness.BLOCK_SAMPLES / SAMPLE_RATE_HZ
     at_s = np.arange(frames + 1) / float(fps)
     first = np.floor((at_s[:-1] - MARGIN_S) / block_s).astype(np.int64)
     end = np.ceil((at_s[1:] + MARGIN_S) / block_s).astype(np.int64)

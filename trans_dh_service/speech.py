@@ -35,7 +35,8 @@ BLOCK_FRAMES = 128
 """Frames whose features are made in one call; blocks lie on a fixed grid."""
 _ADTS_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _CHECK_EVERY = 256
-_FULL_SCALE = 32768.0
+FULL_SCALE = 32768.0
+"""What 1.0 is in the samples of `Sound.pcm`."""
 _VERSION = 1
 
 
@@ -133,9 +134,9 @@ class SpeechReader:
         self._fps = fps
         self._frames = frames
         self._pcm = np.memmap(sound.pcm, np.dtype("<i2"), "r", shape=(sound.speech_samples,))
-        self._gain = np.float32(1 / _FULL_SCALE)
+        self._gain = np.float32(1 / FULL_SCALE)
         if self._model.level_db is not None:
-            found_db = loudness.loudest_db(self._pcm, _FULL_SCALE)
+            found_db = loudness.loudest_db(self._pcm, FULL_SCALE)
             self._gain *= np.float32(loudness.gain(found_db, self._model.level_db))
         self._block = -1
         self._features: NDArray[np.float32] = np.empty(0, np.float32)

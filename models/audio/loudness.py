@@ -21,15 +21,22 @@ MOST_DB = 12.0
 _READ_BLOCKS = 4096
 
 
-def loudest_db(samples: NDArray[Any], full_scale: float = 1.0) -> float:
-    """The root mean square of the loudest half second (of all, if shorter), dB of full scale.
-    `samples` [N] may be a memory map: it is read in parts. Digital silence gives -120.
+def powers(samples: NDArray[Any], full_scale: float = 1.0) -> NDArray[np.float32]:
+    """The mean square of every 20 ms, float32 [T], the last of what is left. `samples` [N] may be a
+    memory map: it is read in parts.
     """
     step = BLOCK_SAMPLES * _READ_BLOCKS
-    powers = [_powers(samples[at : at + step], full_scale) for at in range(0, len(samples), step)]
-    if not powers:
+    found = [_powers(samples[at : at + step], full_scale) for at in range(0, len(samples), step)]
+    return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def loudest_db(samples: NDArray[Any], full_scale: float = 1.0) -> float:
+    """The root mean square of the loudest half second (of all, if shorter), dB of full scale.
+    Digital silence gives -120.
+    """
+    power = powers(samples, full_scale)
+    if not len(power):
         return -120.0
-    power = np.concatenate(powers)
     width = min(LOUD_BLOCKS, len(power))
     loud = np.convolve(power, np.full(width, 1 / width), "valid").max()
     return float(10 * np.log10(max(float(loud), 1e-12)))
@@ -42,8 +49,8 @@ def gain(found_db: float, wanted_db: float) -> float:
     return float(10 ** (np.clip(wanted_db - found_db, -MOST_DB, MOST_DB) / 20))
 
 
-def _powers(samples: NDArray[Any], full_scale: float) -> NDArray[np.float64]:
-    """Mean square of every 20 ms."""
-    square = np.square(samples.astype(np.float32) / np.float32(full_scale), dtype=np.float64)
+def _powers(samples: NDArray[Any], full_scale: float) -> NDArray[np.float32]:
+    square = np.square(samples.astype(np.float32) / np.float32(full_scale))
     starts = np.arange(0, len(square), BLOCK_SAMPLES)
-    return np.asarray(np.add.reduceat(square, starts) / np.diff(np.append(starts, len(square))))
+    sizes = np.diff(np.append(starts, len(square)))
+    return np.asarray(np.add.reduceat(square, starts) / sizes, np.float32)

@@ -83,6 +83,12 @@ def coordinates() -> tuple[Floats, Floats]:
     )
 
 
+def mean_colour(colours: Floats, weight: Floats) -> Floats:
+    """The weighted mean of colours [HEIGHT, WIDTH, 3] on the grid, [3]."""
+    mean: Floats = (colours * weight[..., None]).sum(axis=(0, 1)) / float(weight.sum())
+    return mean
+
+
 def template(crop: Image, pose: Pose) -> Template:
     """Prepare the learned picture [H, W, 3] with the pose in it."""
     colours = sampled(crop, to_picture(pose) @ GRID, WIDTH, HEIGHT)

@@ -76,7 +76,7 @@ def _profile(lips: Lips, colours: Floats, skin_weight: Floats) -> Floats:
     """How much redder than the chin the strip is, row by row: the distance in (a, b) of Lab across
     the skin's hue, as in lips.py.
     """
-    skin = np.average(colours.reshape(-1, 3), axis=0, weights=skin_weight.ravel())
+    skin = align.mean_colour(colours, skin_weight)
     lab = cv2.cvtColor(balanced(colours, skin), cv2.COLOR_BGR2Lab)
     a, b = (float(np.average(lab[..., k], weights=skin_weight)) for k in (1, 2))
     rows = np.rint((_rows(lips) - align.TOP) * align.SIZE_PX).astype(np.intp)

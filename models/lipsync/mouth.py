@@ -74,7 +74,8 @@ def paint(rest: Rest, crop: Image, pose: Pose, feature: Floats) -> LipPatch:
     texture = _texture(rest, change, upper)
     light = _fine(_light(rest, fit, u[:rows], v[:rows]), upper)
     cv2.add(texture, light, painted[: upper.height], dtype=cv2.CV_32F)
-    look = inside.Look(_skin(rest, fit), rest.lips.gap, size_px)
+    skin = align.mean_colour(fit.colours, rest.light_weight)
+    look = inside.Look(skin, rest.lips.gap, size_px)
     _open(painted, look, change, feature, _Place(rest, fit, window))
     weight = _fine(mask, window)
     weight = _with_chin(painted, weight, crop, change, (fit.matrix, window))
@@ -173,13 +174,6 @@ def _light(rest: Rest, fit: align.Fit, u: Floats, v: Floats) -> Floats:
     x = (u - align.LEFT) * align.SIZE_PX
     y = (v - align.TOP) * align.SIZE_PX
     return as_floats(cv2.remap(even, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-
-
-def _skin(rest: Rest, fit: align.Fit) -> Floats:
-    """Mean colour of the frame's skin around the mouth, BGR [3]."""
-    weight = rest.light_weight[..., None]
-    mean: Floats = (fit.colours * weight).sum(axis=(0, 1)) / float(weight.sum())
-    return mean
 
 
 def _open(

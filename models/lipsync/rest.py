@@ -23,6 +23,8 @@ from models.lipsync.plane import as_floats, as_image, grid, sampled, to_picture
 MOST_SAMPLES = 40
 COMPARED = 12
 FINALISTS = 4
+SHUT = 0.62
+"""Lips that are as red and even as this all the way across show no teeth."""
 CORNER, CORNER_HEIGHT, DARK = (0.72, 1.35), 0.05, 0.6
 """Where an open mouth's corners lie, in halves of its width and face widths up and down, and how
 dark they are beside the skin."""
@@ -71,7 +73,8 @@ def learn(samples: Sequence[FaceSample]) -> Rest:
     unlike = {i: _unlike(templates[i], others) for i in templates}
     best = min(templates, key=lambda i: cost[i] + 0.5 * unlike[i])
     face = teeth.Face(templates[best], found[best], _light_weight())
-    seen = teeth.find(face, chosen, found)
+    parted = [one for one, lips in zip(chosen, found, strict=True) if lips.shut < SHUT]
+    seen = teeth.find(face, [parted[i] for i in _spread(len(parted), COMPARED)])
     crop = _without_corners(chosen[best].crop, chosen[best].pose, found[best])
     return make(crop, chosen[best].pose, found[best], seen)
 

@@ -27,9 +27,6 @@ ACROSS, ABOVE, BELOW = 0.2, 0.08, 0.12
 """What is kept around the middle of the closed lips: to both sides, up and down, face widths."""
 FINEST, COARSEST = 1 / 640, 1 / 160
 """Face widths per pixel of what is kept; between, as fine as the frame."""
-MOST_LOOKED_AT = 12
-SHUT = 0.62
-"""Lips that are as red as this all the way across show no teeth."""
 REACH = 0.13
 """How far above and below a tooth red lips are looked for, face widths."""
 LEAST_AREA, MOST_AREA, LEAST_WIDTH = 0.0035, 0.016, 0.13
@@ -60,19 +57,18 @@ the other."""
 
 @dataclass(frozen=True, eq=False)
 class Teeth:
-    """`picture` [h, w, 3] BGR of the upper teeth, `cover` uint8 [h, w] how much of a pixel they
-    are, `skin` the skin's colour BGR [3] in the same frame. `step`: face widths per pixel; the
-    first pixel lies ACROSS to the left of and ABOVE the middle of the rest's lips.
+    """`layers` uint8 [h, w, 4]: a picture of the upper teeth, BGR, and how much of a pixel they
+    are; `skin`: the skin's colour BGR [3] in the same frame. The first pixel lies ACROSS to the
+    left of and ABOVE the middle of the rest's lips.
     """
 
-    picture: Image
-    cover: Image
+    layers: Image
     skin: Floats
 
     @property
     def step(self) -> float:
         """Face widths per pixel."""
-        return 2 * ACROSS / int(self.picture.shape[1])
+        return 2 * ACROSS / int(self.layers.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,14 +93,12 @@ class Row:
     free: float
 
 
-def find(face: Face, samples: Sequence[FaceSample], found: Sequence[Lips]) -> Teeth | None:
+def find(face: Face, samples: Sequence[FaceSample]) -> Teeth | None:
     """The best view of the upper teeth among the samples, or None where no sample shows enough of
-    them. `found` are the samples' lips.
+    them; 2 ms per sample.
     """
-    open_ = [i for i, lips in enumerate(found) if lips.shut < SHUT]
-    some = np.linspace(0, len(open_) - 1, min(len(open_), MOST_LOOKED_AT)).round().astype(int)
     best: tuple[float, FaceSample, align.Fit, Row] | None = None
-    for sample in (samples[open_[i]] for i in some):
+    for sample in samples:
         fit = align.align(face.template, sample.crop, sample.pose)
         row = _upper_row(lower_face(sample.crop, fit.matrix), face.lips)
         if row is None:
@@ -204,9 +198,8 @@ def _kept(face: Face, sample: FaceSample, fit: align.Fit, row: Row) -> Teeth:
     drawn = cv2.remap(picture, x, seen, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     drawn = drawn * np.exp(-((beyond / CORRIDOR) ** 2))[None, :, None]
     cover = np.clip((edge - y) / max(1.0, SOFT / step) + 0.5, 0, 1)
-    weight = face.skin_weight[..., None]
-    skin = (fit.colours * weight).sum(axis=(0, 1)) / float(weight.sum())
-    return Teeth(as_image(drawn), as_image(np.rint(cover * 255)), as_floats(skin))
+    layers = np.dstack([as_image(drawn), as_image(np.rint(cover * 255))])
+    return Teeth(layers, as_floats(align.mean_colour(fit.colours, face.skin_weight)))
 
 
 def _closed(edge: Floats, reach: int) -> Floats:
@@ -220,8 +213,7 @@ def dump(teeth: Teeth | None) -> dict[str, NDArray[Any]]:
     """The teeth as arrays, without a pixel where there are none."""
     if teeth is None:
         return {"teeth": np.zeros((0, 0, 4), np.uint8), "teeth_skin": np.zeros(3)}
-    layers = np.dstack([teeth.picture, teeth.cover])
-    return {"teeth": layers, "teeth_skin": np.asarray(teeth.skin, np.float64)}
+    return {"teeth": teeth.layers, "teeth_skin": np.asarray(teeth.skin, np.float64)}
 
 
 def restore(arrays: dict[str, NDArray[Any]]) -> Teeth | None:
@@ -238,8 +230,7 @@ def restore(arrays: dict[str, NDArray[Any]]) -> Teeth | None:
         )
     if not layers.size:
         return None
-    picture = np.ascontiguousarray(layers[..., :3])
-    return Teeth(picture, np.ascontiguousarray(layers[..., 3]), as_floats(skin))
+    return Teeth(np.ascontiguousarray(layers), as_floats(skin))
 
 
 def shown(teeth: Teeth, lips: Lips, inverse: Matrix, size: tuple[int, int]) -> Floats:
@@ -247,9 +238,8 @@ def shown(teeth: Teeth, lips: Lips, inverse: Matrix, size: tuple[int, int]) -> F
     pixels `inverse` takes to the plane; colours relative to the skin's, cover 0..1.
     """
     origin = grid(lips.x - ACROSS, lips.y - ABOVE, teeth.step)
-    layers = np.dstack([teeth.picture, teeth.cover])
     view = cv2.warpAffine(
-        layers,
+        teeth.layers,
         (np.linalg.inv(origin) @ inverse)[:2],
         size,
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
