@@ -10,11 +10,13 @@ line of JSON.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -34,6 +36,20 @@ def dub(server: RunningServer, video: Path, audio: Path, output: Path) -> Path:
         raise RuntimeError(f"{video.name} with {audio.name}: {job}")
     fetch(server.base, job_id, output)
     return output
+
+
+def yardstick() -> ModuleType:
+    """The module that reads lips, beside the clips.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    spec = importlib.util.spec_from_file_location("yardstick", SHARED / "measure" / "lips.py")
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"no yardstick in {SHARED / 'measure'}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def judge(output: Path, truth: Path) -> dict[str, float]:

@@ -17,7 +17,6 @@ sheets to look at.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import formats, pace
-from benchmarks.follow import KEPT_ASIDE, PERSONS, SHARED, dub, judge
+from benchmarks.follow import KEPT_ASIDE, PERSONS, SHARED, dub, judge, yardstick
 from models.audio.viseme import load as load_speech
 from scripts.demo import RunningServer, running_server
 from scripts.viseme_training import judge as predicted
@@ -83,19 +82,9 @@ def main() -> int:
         folder = args.keep or Path(name) / "made"
         folder.mkdir(parents=True, exist_ok=True)
         for part in args.only.split(","):
-            found |= parts[part](Bench(server, _yardstick(), folder))
+            found |= parts[part](Bench(server, yardstick(), folder))
     print(json.dumps({"benchmark": "lips", **{k: round(v, 4) for k, v in found.items()}}))
     return 0
-
-
-def _yardstick() -> Any:
-    """The module ../shared/measure/lips.py."""
-    spec = importlib.util.spec_from_file_location("yardstick", SHARED / "measure" / "lips.py")
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"no yardstick in {SHARED / 'measure'}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def follow(bench: Bench) -> dict[str, float]:

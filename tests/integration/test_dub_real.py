@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
@@ -38,20 +39,27 @@ class LipEngine:
         return self._lips.render(items)
 
 
-@pytest.fixture
-def tools(tmp_path: Path) -> Iterator[DubTools]:
-    lips = load_lips("cpu", tmp_path)
+@contextmanager
+def embedded(folder: Path, encoding: Encoding) -> Iterator[DubTools]:
+    """What a dub with the embedded models needs, behind a lane of its own."""
+    lips = load_lips("cpu", folder)
     lane = Lane([LipEngine(lips)])
     lane.start()
     yield DubTools(
-        load_faces("cpu", tmp_path),
-        load_speech("cpu", tmp_path),
+        load_faces("cpu", folder),
+        load_speech("cpu", folder),
         lips,
         lambda item: lane.submit("lips", item),
-        tmp_path / "cache",
-        encoding=Encoding("veryfast", 12),
+        folder / "cache",
+        encoding=encoding,
     )
     lane.stop()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Iterator[DubTools]:
+    with embedded(tmp_path, Encoding("veryfast", 12)) as made:
+        yield made
 
 
 def lumas(path: Path) -> np.ndarray:

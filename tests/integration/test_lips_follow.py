@@ -5,7 +5,6 @@ Needs the shared clips and the shared yardstick beside the repository; skips wit
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks import follow
 from face_detect_utils.base import Image
 from face_detect_utils.haar import HaarDetector
 from face_detect_utils.track import FaceTracker
@@ -30,12 +30,7 @@ def yardstick() -> ModuleType:
     path = SHARED / "measure" / "lips.py"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    spec = importlib.util.spec_from_file_location("shared_lips", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return follow.yardstick()
 
 
 class Clip:

@@ -4,7 +4,6 @@ the source's, speaks, and is steady where nothing moves.
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import wave
 from collections.abc import Iterator
@@ -16,15 +15,11 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks import formats
-from face_detect_utils.haar import load as load_faces
-from models.audio.viseme import load as load_speech
-from models.lane import Lane
-from models.lipsync.viseme import load as load_lips
-from tests.integration.test_dub_real import LipEngine
+from benchmarks import follow, formats
+from tests.integration.test_dub_real import embedded
 from tests.unit.trans_dh_service.fakes import FakeWatch
 from trans_dh_service.pipeline import dub
-from trans_dh_service.task import DubTask, DubTools
+from trans_dh_service.task import DubTask, DubTools, Encoding
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 CLIPS = SHARED / "clips"
@@ -44,12 +39,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def yardstick() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lips_yardstick", YARDSTICK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return follow.yardstick()
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +50,8 @@ def truth(yardstick: ModuleType) -> np.ndarray:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Iterator[DubTools]:
-    lips = load_lips("cpu", tmp_path)
-    lane = Lane([LipEngine(lips)])
-    lane.start()
-    yield DubTools(
-        load_faces("cpu", tmp_path),
-        load_speech("cpu", tmp_path),
-        lips,
-        lambda item: lane.submit("lips", item),
-        tmp_path / "cache",
-    )
-    lane.stop()
+    with embedded(tmp_path, Encoding()) as made_of:
+        yield made_of
 
 
 def made(name: str, audio: Path, tools: DubTools, folder: Path) -> Path:

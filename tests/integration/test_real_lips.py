@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from benchmarks import follow
 from models.audio import viseme
 from scripts.viseme_training import judge
 
@@ -30,12 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def yardstick() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lips_yardstick", YARDSTICK)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return follow.yardstick()
 
 
 def test_the_opening_follows_the_true_lips_better_than_loudness_does(
